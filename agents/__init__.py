@@ -1,0 +1,1 @@
+"""Sub-agents: narrow skills, each bound to one student. They write no traces."""

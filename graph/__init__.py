@@ -1,0 +1,1 @@
+"""Who runs next and when to ask the frontier: the serving graph."""

@@ -1,0 +1,1 @@
+"""Vocabulary, model access, confidence, releases, training. The lowest layer."""

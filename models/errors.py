@@ -1,0 +1,128 @@
+"""Every error that Journeyman raises on purpose.
+
+The tree:
+
+    JourneymanError
+    + ConfigError             settings, suites, schemas: .path, .key
+    + ModelError              .model
+    |   + ModelUnavailable    connection, 5xx, timeout, circuit open: may be retried
+    |   + MalformedOutput     .completion: an answer that does not fit the schema
+    |   + BudgetExceeded      .cap_microusd: a hard cap refused the call before it was made
+    |   + UnknownPrice        a cap is set and the model's price is not known
+    |   + WeightsError        missing weights, or a digest that does not match
+    + AgentError              .agent
+    |   + UnknownAgent        lists the known names
+    |   + InvalidTask         .task: the input does not fit the agent's input type
+    + TraceError              .path
+    |   + CorruptRecord
+    |   + SchemaTooNew        the file was written by a newer Journeyman
+    + EscalationFailed        the frontier failed too; the record is kept
+    + LoopDetected            step budget spent, or a task repeated itself
+
+A message says what, where (`{name!r}`) and what to do next. The command line prints these in one
+line; anything else keeps its traceback. Low confidence is not an error: it is a value that routes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class JourneymanError(Exception):
+    """Root of every error raised on purpose."""
+
+
+class ConfigError(JourneymanError):
+    """Settings, a suite or a schema is wrong.
+
+    Args:
+        message: What is wrong, where, and what to do next.
+        path: The file at fault, where there is one.
+        key: The dotted key at fault, where there is one.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None, key: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.key = key
+
+
+class ModelError(JourneymanError):
+    """A model, local or remote, did not do its part."""
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class ModelUnavailable(ModelError):
+    """The model could not be reached or is overloaded; the call may be tried again later."""
+
+
+class MalformedOutput(ModelError):
+    """A model answered with something that does not fit the schema."""
+
+    def __init__(self, message: str, *, model: str = "", completion: str = "") -> None:
+        super().__init__(message, model=model)
+        self.completion = completion
+
+
+class BudgetExceeded(ModelError):
+    """A hard cap refused a call before it was made."""
+
+    def __init__(self, message: str, *, model: str = "", cap_microusd: int = 0) -> None:
+        super().__init__(message, model=model)
+        self.cap_microusd = cap_microusd
+
+
+class UnknownPrice(ModelError):
+    """A budget is set but the model's price is not known, so the cap could not be kept."""
+
+
+class WeightsError(ModelError):
+    """Model weights are missing, unreadable, or their digest does not match."""
+
+
+class AgentError(JourneymanError):
+    """A sub-agent is misconfigured or was misused."""
+
+    def __init__(self, message: str, *, agent: str = "") -> None:
+        super().__init__(message)
+        self.agent = agent
+
+
+class UnknownAgent(AgentError):
+    """A task names a sub-agent that the graph does not have."""
+
+
+class InvalidTask(AgentError):
+    """A task's input does not fit the sub-agent's input type."""
+
+
+class TraceError(JourneymanError):
+    """The trace store could not be opened, read or written."""
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CorruptRecord(TraceError):
+    """A stored record does not match its own hash or schema."""
+
+
+class SchemaTooNew(TraceError):
+    """The trace file was written by a newer version of Journeyman."""
+
+
+class EscalationFailed(JourneymanError):
+    """The frontier failed as well; the attempt and the failure are on record."""
+
+    def __init__(self, message: str, *, agent: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.agent = agent
+        self.run_id = run_id
+
+
+class LoopDetected(JourneymanError):
+    """A run spent its step budget, or dispatched the same task twice."""

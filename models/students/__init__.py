@@ -1,0 +1,1 @@
+"""Small models that answer tasks in process: one protocol, one module per kind."""

@@ -1,0 +1,1 @@
+"""Trainers: one per student kind, on the ecosystem's own training loops."""

@@ -1,0 +1,1 @@
+"""Suites: scenarios with expected results, the runner and its reports."""

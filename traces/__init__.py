@@ -1,0 +1,1 @@
+"""What happened, kept: tables, one writer, migrations. Knows no agent."""
