@@ -1,0 +1,72 @@
+"""Text to token ids and back to characters, for the encoders.
+
+Uses the Rust tokenizer of a base's folder directly: the same ids and offsets as transformers,
+without its import time. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from journeyman.models.errors import WeightsError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a base's folder, without the truncation and padding it was saved with.
+
+    Raises:
+        WeightsError: The folder has no readable tokenizer.json, or `tokenizers` is not installed.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise WeightsError(
+            "Local students need the tokenizers package: run `pip install 'journeyman[local]'`."
+        ) from error
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise WeightsError(
+            f"No tokenizer can be read from {str(path)!r}: give a base with a fast tokenizer."
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates replaced, character by character, so that offsets still hold.
+
+    They come from broken JSON escapes or file names, and UTF-8 has no form for them.
+    """
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def length_sorted(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Indexes in batches of like length, longest first: little padding, and memory fails early."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of ids as one array, and its attention mask; both (rows, longest)."""
+    width = max((len(row) for row in rows), default=0)
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return ids, mask
