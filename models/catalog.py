@@ -30,6 +30,7 @@ from typing import Any, Literal
 import platformdirs
 
 from journeyman.models.errors import WeightsError
+from journeyman.models.quiet import quiet_loading
 from journeyman.models.types import content_hash
 
 logger = logging.getLogger(__name__)
@@ -391,14 +392,15 @@ def _convert_gguf(name: str, gguf: Path, out: Path) -> None:
     # Left to itself, newer transformers may keep the weights packed, which cannot be saved.
     packing = getattr(transformers, "GgufConfig", None)
     unpacked = {} if packing is None else {"quantization_config": packing(dequantize=True)}
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, local_files_only=True, **unpacked
-    )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, local_files_only=True
-    )
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    with quiet_loading():
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True, **unpacked
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True
+        )
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
 
 
 def _check_converted(name: str, folder: Path) -> None:

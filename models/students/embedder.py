@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from journeyman.models.catalog import Base, file_digest, resolve
 from journeyman.models.errors import WeightsError
+from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.device import computing, pick_device, set_threads
 from journeyman.models.students.tokens import encodable, length_sorted, load_tokenizer, pad
 from journeyman.models.types import content_hash
@@ -243,9 +244,10 @@ def load_tower(
     import transformers
     from safetensors import SafetensorError, safe_open
 
-    module: torch.nn.Module = transformers.AutoModel.from_pretrained(
-        base.path, local_files_only=True, dtype=getattr(torch, dtype)
-    )
+    with quiet_loading():
+        module: torch.nn.Module = transformers.AutoModel.from_pretrained(
+            base.path, local_files_only=True, dtype=getattr(torch, dtype)
+        )
     if weights is None:
         return module
     try:
@@ -258,10 +260,9 @@ def load_tower(
                 f"{base.name!r}: name the base they were taught on.",
                 model=base.name,
             )
-        missing, unknown = module.load_state_dict(state, strict=False)
         # Mean pooling never reads BERT's pooler, and trainers leave it out.
-        if unknown or any(not name.startswith("pooler.") for name in missing):
-            raise RuntimeError(f"{len(missing)} weights missing, {len(unknown)} unknown")
+        own = {k: v for k, v in module.state_dict().items() if k.startswith("pooler.")}
+        module.load_state_dict(own | state)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(
             f"The query weights {str(weights)!r} cannot be loaded into {base.name!r}: teach the "
