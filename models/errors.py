@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from journeyman.models.types import Usage
+
 
 class JourneymanError(Exception):
     """Root of every error raised on purpose."""
@@ -48,11 +50,21 @@ class ConfigError(JourneymanError):
 
 
 class ModelError(JourneymanError):
-    """A model, local or remote, did not do its part."""
+    """A model, local or remote, did not do its part.
+
+    Attributes:
+        model: Name of the model.
+        num_tries: HTTP calls that the failed request took.
+        usage: Tokens that those calls reported.
+        cost_microusd: Their price; None where it is unknown.
+    """
 
     def __init__(self, message: str, *, model: str = "") -> None:
         super().__init__(message)
         self.model = model
+        self.num_tries = 0
+        self.usage = Usage()
+        self.cost_microusd: int | None = 0
 
 
 class ModelUnavailable(ModelError):

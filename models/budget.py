@@ -1,0 +1,236 @@
+"""Hard caps on what the frontier may cost, per run and per UTC day.
+
+A call reserves the most it can cost before it is made, and settles what it did cost afterwards.
+What is spent plus what is reserved never exceeds a cap, however many calls are in flight, so a call
+may be refused near the cap although the ones in flight turn out cheaper. A call whose cost is not
+known after all keeps its whole reservation as spent. Only a server that ignores its output limit
+can pass a cap, by that one call. Knows no prices and makes no calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Protocol, Self
+
+from journeyman.models.errors import BudgetExceeded, ConfigError, UnknownPrice
+from journeyman.models.prices import MICROUSD
+
+
+class Ledger(Protocol):
+    """What was spent, by day. Called on the event loop: every method is quick, and thread-safe."""
+
+    def reserve(self, amount_microusd: int, *, day: str, cap_microusd: int) -> bool:
+        """Set an amount aside if spent + reserved + amount <= cap; atomic. False: refused."""
+        ...
+
+    def settle(self, reserved_microusd: int, spent_microusd: int, *, day: str) -> None:
+        """Give a reservation back (0 where there was none) and book what was spent."""
+        ...
+
+    def spent(self, day: str) -> int:
+        """Micro-USD booked for the day, reservations not included."""
+        ...
+
+
+class MemoryLedger:
+    """A ledger that lives and dies with the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spent: defaultdict[str, int] = defaultdict(int)
+        self._reserved: defaultdict[str, int] = defaultdict(int)
+
+    def reserve(self, amount_microusd: int, *, day: str, cap_microusd: int) -> bool:
+        """See `Ledger.reserve`."""
+        with self._lock:
+            if self._spent[day] + self._reserved[day] + amount_microusd > cap_microusd:
+                return False
+            self._reserved[day] += amount_microusd
+            return True
+
+    def settle(self, reserved_microusd: int, spent_microusd: int, *, day: str) -> None:
+        """See `Ledger.settle`."""
+        with self._lock:
+            self._reserved[day] -= reserved_microusd
+            self._spent[day] += spent_microusd
+
+    def spent(self, day: str) -> int:
+        """See `Ledger.spent`."""
+        with self._lock:
+            return self._spent.get(day, 0)
+
+    def forget(self, day: str) -> None:
+        """Drop everything booked or reserved for the day."""
+        with self._lock:
+            self._spent.pop(day, None)
+            self._reserved.pop(day, None)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Budget:
+    """Caps, and the accounts that keep them.
+
+    Args:
+        per_run_usd: Cap of each run; None for no cap. Calls without a run share one account.
+        per_day_usd: Cap of all runs of one UTC day; None for no cap.
+        ledger: Keeps the day's spending; give a durable one to hold the cap over restarts and
+            between processes. Spending is booked there with or without a cap.
+        allow_unpriced: Let calls through whose price is unknown, and book nothing for them.
+        now: The clock, for tests.
+
+    Raises:
+        ConfigError: A cap is negative or not a number.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_run_usd: float | None = None,
+        per_day_usd: float | None = None,
+        ledger: Ledger | None = None,
+        allow_unpriced: bool = False,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.per_run_microusd = _cap(per_run_usd, "per_run_usd")
+        self.per_day_microusd = _cap(per_day_usd, "per_day_usd")
+        self.ledger = MemoryLedger() if ledger is None else ledger
+        self.allow_unpriced = allow_unpriced
+        self._now = now
+        self._runs = MemoryLedger()
+
+    def account(self, run_id: str) -> Account:
+        """The account of one run; asked for twice, it is the same account."""
+        return Account(self, run_id)
+
+    def forget(self, run_id: str) -> None:
+        """Drop a finished run's account, so that a long-lived process does not collect them."""
+        self._runs.forget(run_id)
+
+    def run_spent(self, run_id: str) -> int:
+        """Micro-USD booked for a run; 0 where runs have no cap, since nothing is kept then."""
+        return self._runs.spent(run_id)
+
+    def _reserve(self, run_id: str, upper_bound: int | None, model: str) -> Reservation:
+        capped = self.per_run_microusd is not None or self.per_day_microusd is not None
+        if upper_bound is None and capped and not self.allow_unpriced:
+            raise UnknownPrice(
+                f"A budget is set but nothing bounds what a call of model {model!r} costs: add its "
+                "price to the settings, or allow unpriced calls.",
+                model=model,
+            )
+        amount = upper_bound or 0
+        day = self._now().astimezone(UTC).date().isoformat()
+        run_held = self._hold(self._runs, run_id, amount, self.per_run_microusd, "run", model)
+        try:
+            day_held = self._hold(self.ledger, day, amount, self.per_day_microusd, "day", model)
+        except BaseException:  # a ledger may fail as well as refuse
+            self._runs.settle(run_held, 0, day=run_id)
+            raise
+        return Reservation(self, run_id, day, amount, run_held, day_held)
+
+    def _hold(
+        self, ledger: Ledger, key: str, amount: int, cap: int | None, what: str, model: str
+    ) -> int:
+        if cap is None:
+            return 0
+        if not ledger.reserve(amount, day=key, cap_microusd=cap):
+            raise BudgetExceeded(
+                f"A frontier call of up to {_usd(amount)} would pass the cap of {_usd(cap)} for "
+                f"{what} {key!r}, counting what is spent and in flight: raise 'per_{what}_usd', or "
+                f"wait for a new {what}.",
+                model=model,
+                cap_microusd=cap,
+            )
+        return amount
+
+    def _settle(self, reservation: Reservation, spent: int) -> None:
+        if self.per_run_microusd is not None:
+            self._runs.settle(reservation.run_microusd, spent, day=reservation.run_id)
+        if spent or reservation.day_microusd:
+            self.ledger.settle(reservation.day_microusd, spent, day=reservation.day)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One run's door to the budget."""
+
+    budget: Budget
+    run_id: str
+
+    def reserve(self, upper_bound: int | None, *, model: str = "") -> Reservation:
+        """Set aside the most that a call can cost, in micro-USD; None where nothing bounds it.
+
+        Raises:
+            BudgetExceeded: A cap would be passed; nothing is reserved.
+            UnknownPrice: A cap is set, the bound is None and unpriced calls are not allowed.
+        """
+        return self.budget._reserve(self.run_id, upper_bound, model)  # noqa: SLF001  # one unit
+
+    @property
+    def spent_microusd(self) -> int:
+        """Booked so far for this run; 0 where runs have no cap."""
+        return self.budget.run_spent(self.run_id)
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Money set aside for one call; settled once, on the day it was reserved for.
+
+    As a context manager it keeps itself as spent when the block ends without `settle`: a call that
+    was cancelled or crashed may have been billed.
+    """
+
+    budget: Budget = field(repr=False)
+    run_id: str
+    day: str
+    amount_microusd: int
+    run_microusd: int
+    day_microusd: int
+    settled: bool = False
+
+    def settle(self, actual: int | None) -> None:
+        """Book the call's cost in micro-USD; None, where it is unknown, books the reservation.
+
+        Every settlement after the first does nothing.
+        """
+        if not self.settled:
+            self.settled = True
+            spent = self.amount_microusd if actual is None else actual
+            self.budget._settle(self, spent)  # noqa: SLF001  # one unit with its budget
+
+    def __enter__(self) -> Self:
+        """The reservation itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Book the whole reservation unless it has been settled."""
+        self.settle(None)
+
+
+def _cap(usd: float | None, key: str) -> int | None:
+    if usd is None:
+        return None
+    amount = Decimal(str(usd))
+    if not amount.is_finite() or amount < 0:
+        raise ConfigError(
+            f"Budget {key!r} is {usd!r}: give USD, 0 or more, or leave it out.", key=key
+        )
+    return int(amount * MICROUSD)
+
+
+def _usd(microusd: int) -> str:
+    return f"${microusd / MICROUSD:.6f}"

@@ -1,0 +1,173 @@
+"""Hard caps hold, whoever asks at the same time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journeyman.models.budget import Budget, MemoryLedger
+from journeyman.models.errors import BudgetExceeded, ConfigError, UnknownPrice
+
+
+def test_a_run_cap_refuses_before_the_call_and_names_itself() -> None:
+    account = Budget(per_run_usd=0.001).account("r1")
+    account.reserve(600, model="m").settle(600)
+    with pytest.raises(BudgetExceeded, match=r"run 'r1'.*per_run_usd") as caught:
+        account.reserve(401, model="m")
+    assert caught.value.cap_microusd == 1000
+    assert caught.value.model == "m"
+    account.reserve(400)  # exactly the cap is allowed
+
+
+def test_reservations_in_flight_count_against_the_cap() -> None:
+    account = Budget(per_run_usd=0.001).account("r")
+    first = account.reserve(600)
+    with pytest.raises(BudgetExceeded):
+        account.reserve(600)
+    first.settle(10)
+    account.reserve(600)
+
+
+def test_runs_are_apart_and_days_are_shared() -> None:
+    budget = Budget(per_run_usd=1, per_day_usd=0.001)
+    budget.account("a").reserve(600).settle(600)
+    assert budget.account("b").spent_microusd == 0
+    with pytest.raises(BudgetExceeded, match="per_day_usd"):
+        budget.account("b").reserve(600)
+
+
+def test_a_refusal_by_the_day_gives_the_run_its_reservation_back() -> None:
+    budget = Budget(per_run_usd=0.001, per_day_usd=0.0005)
+    with pytest.raises(BudgetExceeded, match="day"):
+        budget.account("a").reserve(1000)
+    budget.ledger = MemoryLedger()
+    budget.per_day_microusd = None
+    budget.account("a").reserve(1000)
+
+
+def test_a_ledger_that_fails_gives_the_run_its_reservation_back() -> None:
+    class Broken(MemoryLedger):
+        def reserve(self, amount_microusd: int, *, day: str, cap_microusd: int) -> bool:
+            raise OSError("disk full")
+
+    budget = Budget(per_run_usd=0.001, per_day_usd=1, ledger=Broken())
+    for _ in range(3):
+        with pytest.raises(OSError, match="disk full"):
+            budget.account("a").reserve(1000)
+
+
+def test_an_unknown_price_is_refused_only_under_a_cap() -> None:
+    with pytest.raises(UnknownPrice, match=r"'m'.*allow unpriced"):
+        Budget(per_day_usd=1).account("r").reserve(None, model="m")
+    Budget().account("r").reserve(None, model="m").settle(None)
+    free = Budget(per_run_usd=1, allow_unpriced=True)
+    free.account("r").reserve(None).settle(None)
+    assert free.account("r").spent_microusd == 0
+
+
+def test_an_unknown_cost_keeps_the_reservation_as_spent() -> None:
+    budget = Budget(per_run_usd=1)
+    budget.account("r").reserve(700).settle(None)
+    with pytest.raises(ValueError, match="crash"), budget.account("r").reserve(50):
+        raise ValueError("crash")
+    assert budget.account("r").spent_microusd == 750
+
+
+def test_a_reservation_settles_once() -> None:
+    budget = Budget(per_run_usd=1)
+    with budget.account("r").reserve(700) as reservation:
+        reservation.settle(5)
+        reservation.settle(6)
+    assert budget.account("r").spent_microusd == 5
+
+
+def test_a_call_over_midnight_is_booked_on_the_day_it_began() -> None:
+    """Days are UTC, whatever zone the clock speaks."""
+    now = datetime(2026, 1, 2, 0, 30, tzinfo=timezone(timedelta(hours=2)))
+    budget = Budget(per_day_usd=1, now=lambda: now)
+    reservation = budget.account("r").reserve(10)
+    now = datetime(2026, 1, 3, tzinfo=UTC)
+    reservation.settle(7)
+    assert budget.ledger.spent("2026-01-01") == 7
+    assert budget.ledger.spent("2026-01-03") == 0
+
+
+def test_a_new_day_starts_empty() -> None:
+    now = datetime(2026, 1, 1, 23, 59, tzinfo=UTC)
+    budget = Budget(per_day_usd=0.001, now=lambda: now)
+    budget.account("r").reserve(1000).settle(None)
+    with pytest.raises(BudgetExceeded):
+        budget.account("r").reserve(1)
+    now += timedelta(minutes=2)
+    budget.account("r").reserve(1000)
+
+
+def test_spending_is_booked_for_the_day_without_any_cap() -> None:
+    budget = Budget(now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    budget.account("r").reserve(10).settle(9)
+    assert budget.ledger.spent("2026-01-01") == 9
+
+
+def test_a_forgotten_run_starts_anew() -> None:
+    budget = Budget(per_run_usd=0.001)
+    budget.account("r").reserve(1000).settle(None)
+    budget.forget("r")
+    budget.account("r").reserve(1000)
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
+def test_a_cap_that_is_no_amount_is_refused(bad: float) -> None:
+    with pytest.raises(ConfigError, match="per_day_usd"):
+        Budget(per_day_usd=bad)
+
+
+def test_threads_at_once_never_pass_either_cap() -> None:
+    """32 threads reserve far more than there is; spent + reserved stays within both caps."""
+    budget = Budget(per_run_usd=0.004, per_day_usd=0.010)
+    start = threading.Barrier(32)
+
+    def spend(number: int) -> int:
+        booked = 0
+        start.wait()
+        for _ in range(50):
+            try:
+                with budget.account(f"run{number % 4}").reserve(100) as reservation:
+                    reservation.settle(97)
+                    booked += 97
+            except BudgetExceeded:
+                pass
+        return booked
+
+    with ThreadPoolExecutor(32) as pool:
+        booked = sum(pool.map(spend, range(32)))
+    per_run = [budget.account(f"run{n}").spent_microusd for n in range(4)]
+    assert sum(per_run) == booked
+    assert max(per_run) <= 4000
+    assert 9900 < booked <= 10_000
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.floats(0, 1), st.sampled_from(["keep", "settle", "hold"]))
+    )
+)
+def test_spent_plus_reserved_never_passes_a_cap(steps: list[tuple[int, float, str]]) -> None:
+    budget = Budget(per_run_usd=0.001)
+    account = budget.account("r")
+    held = 0
+    for amount, share, action in steps:
+        try:
+            reservation = account.reserve(amount)
+        except BudgetExceeded:
+            assert account.spent_microusd + held + amount > 1000
+            continue
+        if action == "hold":
+            held += amount
+        else:
+            reservation.settle(None if action == "keep" else int(share * amount))
+        assert account.spent_microusd + held <= 1000
