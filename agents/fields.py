@@ -244,6 +244,17 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+def inner_model(info: FieldInfo) -> type[BaseModel]:
+    """The nested model of a field whose specs have a `child`."""
+    inner: type[BaseModel] = _unwrap(info.annotation)[0]
+    return inner
+
+
+def allows_none(info: FieldInfo) -> bool:
+    """May the field be None?"""
+    return _unwrap(info.annotation)[2]
+
+
 def _is_nested(inner: Any) -> bool:
     return (
         isinstance(inner, type)

@@ -302,8 +302,8 @@ class _Currencies:
     """Codes, symbols and names of currencies as one locale writes them."""
 
     def __init__(self, locale: Locale) -> None:
-        codes = sorted(list_currencies())
-        self._symbols = {code: code for code in codes}
+        codes: list[str] = sorted(list_currencies())
+        self._symbols: dict[str, str] = {code: code for code in codes}
         self._symbols |= {symbol: code for code, symbol in locale.currency_symbols.items()}
         self._names: dict[str, str] = {}
         home = _home_currency(locale)
