@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,3 +72,40 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], 
         ids[i, : len(row)] = row
         mask[i, : len(row)] = 1
     return ids, mask
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a text's tokens that goes through the model at once.
+
+    Attributes:
+        start: First token.
+        end: Past the last token.
+        keep_start: First token whose answer is taken from this window.
+        keep_end: Past the last such token. The kept parts of all windows tile the text.
+    """
+
+    start: int
+    end: int
+    keep_start: int
+    keep_end: int
+
+
+def windows(num_tokens: int, size: int, overlap: int) -> list[Window]:
+    """Cut a text's tokens into windows of at most `size`, neighbours sharing `overlap` tokens.
+
+    Each token's answer is taken from the window that sees more of its surroundings: the shared part
+    is divided in its middle. No token is left out; no tokens, no windows.
+
+    Args:
+        num_tokens: Tokens of the text.
+        size: At least 1.
+        overlap: Fewer than `size`.
+    """
+    if num_tokens <= size:
+        return [Window(0, num_tokens, 0, num_tokens)] if num_tokens else []
+    starts = [*range(0, num_tokens - size, size - overlap), num_tokens - size]
+    cuts = [0]
+    cuts += [(a + size + b) // 2 for a, b in pairwise(starts)]
+    cuts.append(num_tokens)
+    return [Window(start, start + size, cuts[i], cuts[i + 1]) for i, start in enumerate(starts)]

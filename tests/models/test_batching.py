@@ -120,9 +120,9 @@ async def test_a_wrong_number_of_predictions_is_an_error_not_a_mix_up() -> None:
         def predict(self, items: Sequence[int]) -> list[int]:
             return []
 
-    with Batcher(Short()) as batcher:
-        with pytest.raises(ModelError, match="0 predictions for 1 items"):
-            await batcher.submit(1)
+    message = "0 predictions for 1 items"
+    with Batcher(Short()) as batcher, pytest.raises(ModelError, match=message):
+        await batcher.submit(1)
 
 
 async def test_a_stop_iteration_reaches_the_caller() -> None:

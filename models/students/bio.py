@@ -1,0 +1,159 @@
+"""BIO tags: which sequences are spans, the best of them, and how spans become tags to learn from.
+
+Pure arithmetic over numpy arrays. A *unit* is what gets one tag: a word or a punctuation mark,
+given by its character range. Tag 0 is O; tags 2i+1 and 2i+2 are B and I of label i. Knows nothing
+of models or tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from journeyman.models.errors import ConfigError
+from journeyman.models.types import Span
+
+Floats = NDArray[np.float32]
+Tags = NDArray[np.int64]
+Units = NDArray[np.int64]
+"""Character ranges (num_units, 2): start inclusive, end exclusive, in order, not overlapping."""
+
+OUTSIDE = 0
+_NEVER = np.float32(-1e9)
+
+
+def tag_names(labels: Sequence[str]) -> list[str]:
+    """Names of the tags, by tag number."""
+    return ["O", *(f"{part}-{label}" for label in labels for part in "BI")]
+
+
+def decode(log_probs: Floats) -> Tags:
+    """The most probable tags that form spans: an I only after the B or I of its own label.
+
+    Args:
+        log_probs: Log-probabilities (num_units, num_tags), units taken as independent.
+
+    Returns:
+        Tags (num_units,).
+    """
+    best: Tags = log_probs.argmax(axis=1)
+    return best if _is_valid(best) else _viterbi(log_probs)
+
+
+def _is_valid(tags: Tags) -> bool:
+    inside = (tags > 0) & (tags % 2 == 0)
+    before = np.concatenate(([OUTSIDE], tags[:-1]))
+    return bool(np.all(~inside | (before == tags) | (before == tags - 1)))
+
+
+def _viterbi(log_probs: Floats) -> Tags:
+    num_units, num_tags = log_probs.shape
+    begins = np.arange(1, num_tags, 2)
+    insides = begins + 1
+    score = log_probs[0].astype(np.float64)
+    score[insides] = _NEVER
+    came_from = np.zeros((num_units, num_tags), dtype=np.int64)
+    for i in range(1, num_units):
+        # O and every B may follow anything; an I follows only its own B or I.
+        came_from[i] = score.argmax()
+        from_begin = score[begins] >= score[insides]
+        came_from[i, insides] = np.where(from_begin, begins, insides)
+        score = score[came_from[i]] + log_probs[i]
+    tags = np.zeros(num_units, dtype=np.int64)
+    tags[-1] = score.argmax()
+    for i in range(num_units - 1, 0, -1):
+        tags[i - 1] = came_from[i, tags[i]]
+    return tags
+
+
+def runs(tags: Tags) -> Iterator[tuple[int, int, int]]:
+    """Spans of a valid tag sequence: (label index, first unit, past the last unit)."""
+    start = None
+    for i, tag in enumerate([*tags.tolist(), OUTSIDE]):
+        inside = tag > 0 and tag % 2 == 0
+        if start is not None and not inside:
+            yield (int(tags[start]) - 1) // 2, start, i
+            start = None
+        if tag % 2 == 1:
+            start = i
+
+
+def to_spans(
+    text: str, units: Units, tags: Tags, log_probs: Floats, labels: Sequence[str]
+) -> tuple[Span, ...]:
+    """The spans of a valid tag sequence, with the probabilities of their tags."""
+    probability = np.exp(log_probs[np.arange(len(tags)), tags])
+    spans = []
+    for label, first, last in runs(tags):
+        start, end = int(units[first, 0]), int(units[last - 1, 1])
+        inner = probability[first:last]
+        spans.append(
+            Span(
+                label=labels[label],
+                start=start,
+                end=end,
+                text=text[start:end],
+                probability=_unit_interval(inner.min()),
+                mean_probability=_unit_interval(inner.mean()),
+            )
+        )
+    return tuple(spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Tags made from spans, and how many spans no tag sequence could say exactly.
+
+    Attributes:
+        tags: One tag per unit.
+        num_inexact: Spans that begin or end inside a unit (taken with the whole unit), that cover
+            no unit, or that overlap an earlier one (left out).
+    """
+
+    tags: Tags
+    num_inexact: int
+
+
+def align(spans: Sequence[Span], units: Units, labels: Sequence[str]) -> Alignment:
+    """The tags that say these spans.
+
+    Raises:
+        ConfigError: A span's label is not among the labels.
+    """
+    number = {label: i for i, label in enumerate(labels)}
+    tags = np.zeros(len(units), dtype=np.int64)
+    num_inexact = 0
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if span.label not in number:
+            raise ConfigError(
+                f"A teaching example marks {span.text!r} as {span.label!r}, which is not one of "
+                f"the tagger's labels: add it to them or drop the span.",
+                key=span.label,
+            )
+        covered = np.flatnonzero((units[:, 0] < span.end) & (units[:, 1] > span.start))
+        if not len(covered) or tags[covered].any():
+            num_inexact += 1
+            continue
+        tags[covered] = 2 * number[span.label] + 2
+        tags[covered[0]] = 2 * number[span.label] + 1
+        exact = units[covered[0], 0] == span.start and units[covered[-1], 1] == span.end
+        num_inexact += not exact
+    return Alignment(tags, num_inexact)
+
+
+def span_f1(gold: Sequence[Sequence[Span]], found: Sequence[Sequence[Span]]) -> float:
+    """Micro F1 of exact spans (label, start, end) over texts; 1.0 where there is none to find."""
+    pairs = [
+        ({(s.label, s.start, s.end) for s in expected}, {(s.label, s.start, s.end) for s in given})
+        for expected, given in zip(gold, found, strict=True)
+    ]
+    hits = sum(len(expected & given) for expected, given in pairs)
+    total = sum(len(expected) + len(given) for expected, given in pairs)
+    return 2 * hits / total if total else 1.0
+
+
+def _unit_interval(value: float) -> float:
+    return min(1.0, max(0.0, float(value)))
