@@ -1,0 +1,115 @@
+"""One scenario: what goes in, and what should come out of each sub-agent.
+
+Plain frozen values. Nothing here reads a file, runs an agent or judges an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from journeyman.models.types import Span, content_hash
+
+Message = Mapping[str, str]
+"""One chat message: `role` and `content`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRecord:
+    """What extraction should find.
+
+    Attributes:
+        values: Field -> value. A field that the data marks more than once in a text holds a tuple;
+            fields without a value are absent.
+        spans: The places in the text. Where `by_span`, they are the reference; else they are the
+            places at which the values were found, and values that do not occur have none.
+        by_span: Are answers judged by place (`bio`, `spans`) or by value (`fields`, `desk`)?
+    """
+
+    values: Mapping[str, Any]
+    spans: tuple[Span, ...] = ()
+    by_span: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRanking:
+    """The relevant passages: id -> grade, every grade above 0."""
+
+    grades: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedRoutes:
+    """The routes a request should take; none means that it is out of scope."""
+
+    routes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedTests:
+    """How a repair is judged.
+
+    Attributes:
+        tests: Python source that the sub-agent sees; it raises when the program is wrong.
+        hidden_tests: Python source that judges and is never shown; empty where `tests` judge.
+        fixed: A correct program, where the data has one.
+        entry_point: The function under test.
+    """
+
+    tests: str
+    hidden_tests: str = ""
+    fixed: str | None = None
+    entry_point: str = ""
+
+
+Expected = ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One task with its expected results.
+
+    Attributes:
+        id: Unique in the suite and stable: `<data set>/<row id>`, or the id of an inline scenario.
+        agent: The sub-agent that gets it; None lets the router decide.
+        input: A request as text, chat messages, or a typed task as a mapping.
+        text: The input as one text: what a reader sees, and what spans point into.
+        expected: Sub-agent -> what it should answer. Empty where nothing is known.
+        tags: Tags of the suite, the data set and the scenario, each once.
+        group: Equal for scenarios with the same content; parts of a data set never share a group.
+        part: Name of the data set, `inline` for scenarios written in the suite.
+    """
+
+    id: str
+    agent: str | None
+    input: str | tuple[Message, ...] | Mapping[str, Any]
+    text: str
+    expected: Mapping[str, Expected] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    group: str = ""
+    part: str = "inline"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that shapes the result; a run may reuse a result only with this."""
+        expected = {name: _plain(asdict(value)) for name, value in self.expected.items()}
+        return content_hash([self.id, self.agent, _plain(self.input), expected], length=32)
+
+
+def group_of(text: str) -> str:
+    """The group of a text: equal for texts that differ in case and white space only."""
+    folded = " ".join(text.casefold().split())
+    return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """JSON-compatible form of an input or an expected result; sets become sorted lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

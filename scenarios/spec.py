@@ -1,0 +1,247 @@
+"""The suite file as types: every key it may have, its limits and what it means.
+
+The JSON Schema for editors comes from here. Knows neither files nor lines: reading is `suite`, and
+parts that contradict each other are `contradictions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+AgentName = Literal["extraction", "retrieval", "routing", "debugging"]
+FileFormat = Literal["bio", "spans", "fields", "labels", "repair", "desk"]
+MetricName = Literal[
+    "slot_f1",
+    "macro_slot_f1",
+    "entity_f1",
+    "field_f1",
+    "mrr",
+    "r@1",
+    "r@10",
+    "ndcg@10",
+    "accuracy",
+    "out_of_scope",
+    "tests_passed",
+]
+
+AGENTS: tuple[AgentName, ...] = ("extraction", "retrieval", "routing", "debugging")
+
+METRIC_AGENT: Mapping[str, AgentName] = {
+    "slot_f1": "extraction",
+    "macro_slot_f1": "extraction",
+    "entity_f1": "extraction",
+    "field_f1": "extraction",
+    "mrr": "retrieval",
+    "r@1": "retrieval",
+    "r@10": "retrieval",
+    "ndcg@10": "retrieval",
+    "accuracy": "routing",
+    "out_of_scope": "routing",
+    "tests_passed": "debugging",
+}
+"""The sub-agent whose answers a metric judges."""
+
+FORMAT_AGENTS: Mapping[str, tuple[AgentName, ...]] = {
+    "bio": ("extraction", "routing"),
+    "spans": ("extraction",),
+    "fields": ("extraction",),
+    "labels": ("routing",),
+    "repair": ("debugging",),
+    "desk": ("extraction", "retrieval"),
+    "qrels": ("retrieval",),
+}
+"""The sub-agents that a format holds references for."""
+
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
+KEY_PATTERN = r"^\S(.{0,198}\S)?$"
+CLASS_PATTERN = r"^[^:\s]+:\w+$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ExtractionSettings(_Strict):
+    """What extraction looks for.
+
+    Attributes:
+        schema_path: `module:Class`, or `file.py:Class` beside the suite: a pydantic model.
+        labels: The labels of the data, or `auto` for all that occur in it.
+    """
+
+    schema_path: Annotated[str, StringConstraints(pattern=CLASS_PATTERN)] | None = Field(
+        default=None, alias="schema"
+    )
+    labels: Literal["auto"] | list[Text] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if self.schema_path is not None and self.labels is not None:
+            raise PydanticCustomError("one_of", "has both 'schema' and 'labels'; keep one")
+        return self
+
+
+class RetrievalSettings(_Strict):
+    """What retrieval searches.
+
+    Attributes:
+        corpus: Files of JSON Lines or folders of text; `auto` takes those of the qrels data sets.
+        k: Passages in an answer.
+        titles: Search the passages' titles together with their text.
+    """
+
+    corpus: Text | list[Text] = "auto"
+    k: int = Field(default=10, ge=1, le=1000)
+    titles: bool = True
+
+
+class RoutingSettings(_Strict):
+    """What routing chooses from.
+
+    Attributes:
+        routes: `agents` (those of this suite), `labels` (those of its data), or a mapping from
+            name to description.
+        out_of_scope: The label that stands for none of the routes.
+    """
+
+    routes: Literal["agents", "labels"] | dict[Text, Text] = "agents"
+    out_of_scope: Text | None = None
+
+
+class DebuggingSettings(_Strict):
+    """Debugging needs no settings of its own in a suite."""
+
+
+class AgentSettings(_Strict):
+    """Settings for the sub-agents of a suite; one that is left out is not part of it."""
+
+    extraction: ExtractionSettings | None = None
+    retrieval: RetrievalSettings | None = None
+    routing: RoutingSettings | None = None
+    debugging: DebuggingSettings | None = None
+
+
+class Defaults(_Strict):
+    """What holds for every scenario: seconds until it is given up, and how often it runs."""
+
+    timeout: float = Field(default=60, gt=0, le=86_400)
+    epochs: int = Field(default=1, ge=1, le=100)
+
+
+class Split(_Strict):
+    """A stable share of a data set, chosen by a hash of each row's text.
+
+    `test` takes the rows whose hash lies in the first `share` of all hashes, `stream` those in the
+    last: with shares that sum to 1 the two are disjoint and complete. Rows with the same text
+    always fall on the same side.
+    """
+
+    part: Literal["test", "stream"]
+    share: float = Field(gt=0, lt=1)
+    by: Literal["hash"] = "hash"
+
+    @property
+    def buckets(self) -> range:
+        """The hash buckets of `NUM_BUCKETS` that belong to this share."""
+        size = round(self.share * NUM_BUCKETS)
+        return range(size) if self.part == "test" else range(NUM_BUCKETS - size, NUM_BUCKETS)
+
+
+NUM_BUCKETS = 10_000
+
+
+class _DataSet(_Strict):
+    name: Name
+    limit: int | None = Field(default=None, ge=1)
+    split: Split | None = None
+    tags: list[Key] = Field(default_factory=list)
+
+
+class FileData(_DataSet):
+    """A data set in one file or several of the same format; patterns such as `a_*.jsonl` work."""
+
+    format: FileFormat
+    file: Text | None = None
+    files: list[Text] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.file is None) == (self.files is None):
+            raise PydanticCustomError("one_of", "needs either 'file' or 'files'")
+        return self
+
+
+class QrelsData(_DataSet):
+    """A retrieval data set: passages, queries, and which passages answer which query."""
+
+    format: Literal["qrels"]
+    corpus: Text
+    queries: Text
+    qrels: Text
+
+
+DataSet = Annotated[FileData | QrelsData, Field(discriminator="format")]
+
+
+class ChatMessage(_Strict):
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Text
+
+
+class InlineScenario(_Strict):
+    """A scenario written out in the suite.
+
+    Attributes:
+        input: A request, chat messages, or a typed task for `agent`.
+        expected: By sub-agent: a record for extraction; ids, or id -> grade, for retrieval; route
+            names for routing; `{tests, hidden_tests, fixed}` for debugging. Where no sub-agent is
+            named, a mapping from sub-agent to these.
+    """
+
+    id: Key
+    description: str = ""
+    tags: list[Key] = Field(default_factory=list)
+    agent: AgentName | None = None
+    input: Text | list[ChatMessage] | dict[str, JsonValue]
+    expected: JsonValue = None
+
+
+class SuiteSpec(_Strict):
+    """A suite file as it is written."""
+
+    version: Literal[1]
+    suite: Name
+    description: str = ""
+    tags: list[Key] = Field(default_factory=list)
+    agent: AgentName | None = None
+    metric: MetricName | dict[AgentName, MetricName] | None = None
+    agents: AgentSettings = Field(default_factory=AgentSettings)
+    defaults: Defaults = Field(default_factory=Defaults)
+    scenarios: list[InlineScenario] = Field(default_factory=list)
+    data: list[DataSet] = Field(default_factory=list)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a suite file, for editors (`# yaml-language-server: $schema=...`)."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **SuiteSpec.model_json_schema(by_alias=True),
+        "title": "Journeyman suite",
+    }

@@ -1,0 +1,1 @@
+"""The bug-report desk: reports, the knowledge they ask for, and references."""

@@ -1,0 +1,1 @@
+"""Suites over public data sets, which are not part of Journeyman."""
