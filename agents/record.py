@@ -9,7 +9,7 @@ or of how mentions were found.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from journeyman.agents.fields import FieldSpec, allows_none, fields_of, inner_model
 from journeyman.agents.grounding import fold
-from journeyman.agents.normalize import Normalizer
+from journeyman.agents.normalize import Normalizer, fold_whitespace
 from journeyman.models.types import canonical_json
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -372,3 +372,37 @@ def _scalar(spec: FieldSpec, value: Any) -> Hashable:
                 return fold(value) if spec.kind == "text" else canonical_json(value)
     except (TypeError, ValueError, KeyError, InvalidOperation):
         return canonical_json(value)  # not a value of its kind: equal to its like alone
+
+
+def grounding_fault(text: str, record: Record, specs: Sequence[FieldSpec]) -> str | None:
+    """Why the record is not grounded in the text, in a few words; None where it is.
+
+    Every span is at its offsets, every value has a span, and every text value stands in the text
+    but for white space.
+    """
+    lost = next((p for p in record.problems if p.kind == "ungrounded"), None)
+    if lost is not None:
+        return f"{lost.field}: {lost.text!r} is not in the text"
+    for span in record.spans:
+        if text[span.start : span.end] != span.text:
+            return f"{span.field}: not at its offsets"
+    spans = Counter(span.field for span in record.spans)
+    folded = fold_whitespace(text)
+    for spec in specs:
+        values = list(_leaves(spec, record.values))
+        if len(values) > spans[spec.path]:
+            return f"{spec.path}: a value without a span"
+        if spec.kind == "text" and any(fold_whitespace(str(v)) not in folded for v in values):
+            return f"{spec.path}: the value is not in the text"
+    return None
+
+
+def _leaves(spec: FieldSpec, values: Mapping[str, Any]) -> Iterator[Any]:
+    """Every value of one field, lists and lists of nested models included."""
+    top = values.get(spec.name)
+    for holder in top if spec.in_list and isinstance(top, list) else [top]:
+        value = holder
+        if spec.child:
+            value = holder.get(spec.child) if isinstance(holder, Mapping) else None
+        several = value if isinstance(value, list) else [value]
+        yield from (one for one in several if one is not None)
