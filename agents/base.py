@@ -151,6 +151,10 @@ class Agent(ABC, Generic[InputT, OutputT]):
             "student": self.student.fingerprint() if hasattr(self.student, "fingerprint") else "",
         }
 
+    def task_key(self, task: InputT) -> str:
+        """Content hash of a task: the same task has the same key in every run."""
+        return content_hash([self.name, task.model_dump(mode="json")])
+
     # What the graph calls.
 
     @property

@@ -1,0 +1,357 @@
+"""One sub-agent as a graph: attempt -> gate -> accept, or escalate to the frontier.
+
+The student answers, the gate judges the evidence, and where the answer cannot be trusted the
+frontier is asked. Every step is put on record before the answer leaves. Knows no plan and no other
+sub-agent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from journeyman.agents.base import Agent, Escalated
+from journeyman.graph.gate import NoTrust, TrustSource, decide
+from journeyman.graph.nodes import Node, Step, SyncDoor
+from journeyman.graph.recording import Journal, TaskRecord
+from journeyman.graph.state import AgentInput, AgentOutput, AgentState, Context
+from journeyman.models.errors import EscalationFailed, MalformedOutput, ModelError
+from journeyman.models.types import (
+    Answer,
+    Attempt,
+    Check,
+    FrontierReply,
+    FrontierRequest,
+    Usage,
+)
+
+logger = logging.getLogger("journeyman.graph")
+
+
+class FrontierClient(Protocol):
+    """The large model, as the graph needs it."""
+
+    @property
+    def model(self) -> str:
+        """Its name, for the record."""
+        ...
+
+    async def complete(self, request: FrontierRequest, *, run_id: str = "") -> FrontierReply:
+        """Ask once; retries and budgets are its own business.
+
+        Raises:
+            ModelError: It failed, refused, or a cap would be exceeded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the nodes of every sub-agent share."""
+
+    frontier: FrontierClient | None
+    journal: Journal
+    trust: TrustSource = field(default_factory=NoTrust)
+    door: SyncDoor = field(default_factory=SyncDoor)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an escalation ended."""
+
+    output: Any = None
+    replies: tuple[FrontierReply, ...] = ()
+    error: ModelError | None = None
+    latency_ms: float = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens over all replies."""
+        return sum((reply.usage for reply in self.replies), Usage())
+
+    @property
+    def cost_microusd(self) -> int | None:
+        """Cost over all replies; None where a price is unknown."""
+        costs = [reply.cost_microusd for reply in self.replies]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+class AgentNodes:
+    """The node functions of one sub-agent."""
+
+    def __init__(self, agent: Agent[Any, Any], services: Services) -> None:
+        self._agent = agent
+        self._services = services
+
+    @cached_property
+    def _release(self) -> str:
+        return self._agent.release
+
+    async def attempt(self, state: AgentState, step: Step) -> dict[str, Any]:
+        """The student answers; whatever it raises becomes a reason, never a failed run."""
+        task = self._task(state)
+        start = time.time()
+        try:
+            attempt = await self._agent.attempt(task)
+            error = None
+        except Exception as failure:  # a student's crash escalates, whatever it is
+            logger.debug("student of %s failed", self._agent.name, exc_info=failure)
+            malformed = isinstance(failure, MalformedOutput)
+            note = f"{type(failure).__name__}: {failure}"
+            checks = (Check("parsed", passed=False, detail=note),) if malformed else ()
+            attempt = Attempt(output=None, checks=checks, note=note)
+            error = None if malformed else note
+        stored = {**_attempt_to_state(attempt), "error": error, "started_at": start}
+        step.emit(
+            {
+                "type": "attempt",
+                "run_id": state["run"]["run_id"],
+                "task_id": state["task"]["id"],
+                "agent": self._agent.name,
+                "output": stored["output"],
+                "note": stored["error"] or attempt.note,
+                "latency_ms": attempt.latency_ms,
+            }
+        )
+        return {"attempt": stored}
+
+    async def gate(self, state: AgentState, step: Step) -> dict[str, Any]:
+        """Accept or escalate, on the evidence alone."""
+        release = self._release
+        stored = state["attempt"]
+        decision = decide(
+            None if stored["error"] else self._attempt(stored),
+            self._services.trust.trust(self._agent.name, release),
+            step.context,
+        )
+        step.emit(
+            {
+                "type": "gate",
+                "run_id": state["run"]["run_id"],
+                "task_id": state["task"]["id"],
+                "agent": self._agent.name,
+                "action": decision.action,
+                "reason": decision.reason,
+                "confidence": decision.confidence,
+                "threshold": decision.threshold,
+            }
+        )
+        return {"decision": {**decision.to_state(), "release": release}}
+
+    async def accept(self, state: AgentState, step: Step) -> dict[str, Any]:
+        """The student's answer stands."""
+        answer = self._answer(state, value=state["attempt"]["output"], source="student", cost=0)
+        return await self._leave(state, step, answer, None)
+
+    async def escalate(self, state: AgentState, step: Step) -> dict[str, Any]:
+        """The frontier answers, or the failure policy speaks."""
+        reason = state["decision"]["reason"]
+        step.emit(
+            {
+                "type": "escalation",
+                "run_id": state["run"]["run_id"],
+                "task_id": state["task"]["id"],
+                "agent": self._agent.name,
+                "reason": reason,
+            }
+        )
+        outcome = await self._ask(state)
+        if outcome.error is None:
+            value = outcome.output.model_dump(mode="json")
+            answer = self._answer(state, value=value, source="frontier", cost=outcome.cost_microusd)
+            return await self._leave(state, step, answer, outcome)
+        return await self._failed(state, step, outcome)
+
+    async def _ask(self, state: AgentState) -> Outcome:
+        frontier = self._services.frontier
+        replies: list[FrontierReply] = []
+        start = time.perf_counter()
+        task = self._task(state)
+
+        async def ask(request: FrontierRequest) -> FrontierReply:
+            if frontier is None:
+                raise ModelError(
+                    f"Agent {self._agent.name!r} has to escalate but no frontier is configured; "
+                    f"pass one to create_orchestrator or set [frontier] in journeyman.toml."
+                )
+            named = replace(request, agent=self._agent.name, task_key=state["task"]["key"])
+            reply = await frontier.complete(named, run_id=state["run"]["run_id"])
+            replies.append(reply)
+            return reply
+
+        def elapsed() -> float:
+            return (time.perf_counter() - start) * 1000
+
+        try:
+            escalated: Escalated[Any] = await self._agent.escalate(
+                task, self._attempt(state["attempt"]), ask
+            )
+        except ModelError as error:
+            return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
+        return Outcome(escalated.output, tuple(replies), None, elapsed())
+
+    async def _failed(self, state: AgentState, step: Step, outcome: Outcome) -> dict[str, Any]:
+        policy = step.context.on_frontier_failure
+        student = state["attempt"]["output"]
+        usable = student is not None and self._attempt(state["attempt"]).failed_check is None
+        keep = policy == "return_uncertified" and usable
+        answer = self._answer(
+            state,
+            value=student if keep else None,
+            source="student" if keep else "none",
+            cost=outcome.cost_microusd,
+            error=str(outcome.error),
+        )
+        update = await self._leave(state, step, answer, outcome, queued=policy == "queue")
+        if policy == "fail":
+            raise EscalationFailed(
+                f"Agent {self._agent.name!r} could not answer task {state['task']['id']!r}: "
+                f"{outcome.error} The attempt is on record; set on_frontier_failure='queue' to "
+                f"keep such tasks open instead.",
+                agent=self._agent.name,
+                run_id=state["run"]["run_id"],
+            ) from outcome.error
+        return update
+
+    async def _leave(
+        self,
+        state: AgentState,
+        step: Step,
+        answer: Answer,
+        outcome: Outcome | None,
+        *,
+        queued: bool = False,
+    ) -> dict[str, Any]:
+        """Put the task on record, stream the answer, and hand it to the parent graph."""
+        usage = outcome.usage if outcome else Usage()
+        self._services.journal.task_answered(
+            TaskRecord(
+                task=state["task"],
+                run=state["run"],
+                attempt=state["attempt"],
+                decision=state["decision"],
+                answer=answer,
+                student=getattr(self._agent.student, "name", type(self._agent.student).__name__),
+                escalation=None if outcome is None else self._escalation(state, outcome, queued),
+            )
+        )
+        task_id = state["task"]["id"]
+        step.emit(
+            {
+                "type": "answer",
+                "run_id": answer.run_id,
+                "task_id": task_id,
+                "agent": answer.agent,
+                "answer": answer.model_dump(mode="json"),
+            }
+        )
+        tally = {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "escalated": outcome is not None,
+        }
+        return {"answers": {task_id: answer}, "tallies": {task_id: tally}}
+
+    def _escalation(self, state: AgentState, outcome: Outcome, queued: bool) -> dict[str, Any]:
+        student = state["attempt"]["output"]
+        agreement = None
+        if outcome.output is not None:
+            agreement = student is not None and self._agent.agrees(
+                self._agent.output_type.model_validate(student), outcome.output
+            )
+        status = "answered" if outcome.error is None else "queued" if queued else "failed"
+        return {
+            "status": status,
+            "output": None if outcome.output is None else outcome.output.model_dump(mode="json"),
+            "agreement": agreement,
+            "replies": outcome.replies,
+            "cost_microusd": outcome.cost_microusd,
+            "latency_ms": outcome.latency_ms,
+            "error": None if outcome.error is None else str(outcome.error),
+            "frontier": self._services.frontier.model if self._services.frontier else "",
+        }
+
+    def _answer(
+        self,
+        state: AgentState,
+        *,
+        value: Any,
+        source: Any,
+        cost: int | None,
+        error: str | None = None,
+    ) -> Answer:
+        decision = state["decision"]
+        return Answer(
+            value=value,
+            agent=self._agent.name,
+            source=source,
+            confidence=decision["confidence"],
+            certified=decision["certified"] and source == "student",
+            reason=decision["reason"],
+            release=decision["release"],
+            cost_microusd=cost,
+            latency_ms=(time.time() - state["attempt"]["started_at"]) * 1000,
+            run_id=state["run"]["run_id"],
+            task_id=state["task"]["id"],
+            error=error,
+        )
+
+    def _task(self, state: AgentState) -> Any:
+        task = self._agent.validate(state["task"]["input"])
+        return self._agent.with_answers(task, state["upstream"])
+
+    def _attempt(self, stored: Mapping[str, Any]) -> Attempt:
+        output = stored["output"]
+        return Attempt(
+            output=None if output is None else self._agent.output_type.model_validate(output),
+            evidence=stored["evidence"],
+            checks=tuple(Check(**check) for check in stored["checks"]),
+            note=stored["note"],
+            raw=stored["raw"],
+            latency_ms=stored["latency_ms"],
+        )
+
+
+def _attempt_to_state(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "output": None if attempt.output is None else attempt.output.model_dump(mode="json"),
+        "evidence": {name: float(value) for name, value in attempt.evidence.items()},
+        "checks": [asdict(check) for check in attempt.checks],
+        "note": attempt.note,
+        "raw": attempt.raw,
+        "latency_ms": attempt.latency_ms,
+    }
+
+
+def build_agent_graph(
+    agent: Agent[Any, Any], services: Services
+) -> CompiledStateGraph[AgentState, Context, AgentInput, AgentOutput]:
+    """Compile the graph of one sub-agent; it inherits the checkpointer of its parent."""
+    nodes = AgentNodes(agent, services)
+    graph = StateGraph(
+        AgentState,
+        context_schema=Context,
+        input_schema=AgentInput,
+        output_schema=AgentOutput,
+    )
+    for name in ("attempt", "gate", "accept", "escalate"):
+        function = services.journal.watched(getattr(nodes, name))
+        graph.add_node(name, Node(name, function, services.door))
+    graph.add_edge(START, "attempt")
+    graph.add_edge("attempt", "gate")
+    graph.add_conditional_edges("gate", _route, ["accept", "escalate"])
+    graph.add_edge("accept", END)
+    graph.add_edge("escalate", END)
+    return graph.compile(name=agent.name)
+
+
+def _route(state: AgentState) -> str:
+    action: str = state["decision"]["action"]
+    return action

@@ -1,0 +1,140 @@
+"""What flows through the serving graph: tasks in, answers out, and the settings of one run.
+
+State holds JSON-compatible data and `Answer`s only, so that any checkpointer can keep it. Knows no
+sub-agent, no model and no trace table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.graph.message import add_messages
+from pydantic import BaseModel, ConfigDict
+
+from journeyman.models.types import Answer, FailurePolicy
+
+
+class Task(BaseModel):
+    """One typed input for one sub-agent.
+
+    Attributes:
+        agent: Name of the sub-agent.
+        input: Its input: an instance of the sub-agent's input type, or a mapping that fits it.
+        id: Names the answer in `result["answers"]`; `<agent>-<n>` where it is left empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    agent: str
+    input: Any
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings of one run, passed as `context=`; every field has a default.
+
+    Attributes:
+        trust_uncertified: For experiments: accept what nobody has certified, marked
+            `certified=False`. Failed hard checks still escalate.
+        force_escalation: Send every task to the frontier.
+        on_frontier_failure: `fail` raises EscalationFailed, `return_uncertified` gives the
+            student's answer marked as such, `queue` leaves the task open with source `none`.
+        max_steps: Most tasks one run may dispatch.
+        suite_run_id: The suite run that this run belongs to.
+        scenario_id: The scenario within it.
+        epoch: Which repetition of the scenario.
+        tags: Free words kept with the run.
+    """
+
+    trust_uncertified: bool = False
+    force_escalation: bool = False
+    on_frontier_failure: FailurePolicy = "fail"
+    max_steps: int = 64
+    suite_run_id: str | None = None
+    scenario_id: str | None = None
+    epoch: int = 0
+    tags: tuple[str, ...] = ()
+
+
+class Envelope(TypedDict):
+    """A task on its way: validated, named, keyed by content."""
+
+    id: str
+    agent: str
+    key: str
+    input: dict[str, Any]
+
+
+class RunInfo(TypedDict):
+    """The run that a task belongs to, as its nodes need it for the record."""
+
+    run_id: str
+    span_id: str
+    started_at: float
+
+
+class Tally(TypedDict):
+    """What one task cost."""
+
+    input_tokens: int
+    output_tokens: int
+    escalated: bool
+
+
+def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Reducer of maps keyed by task id: parallel sub-agents each add their own."""
+    return {**left, **right}
+
+
+class RunInput(TypedDict):
+    """Typed tasks, or plain messages, in which case the router plans."""
+
+    tasks: NotRequired[list[Task]]
+    messages: NotRequired[Annotated[list[AnyMessage], add_messages]]
+
+
+class RunOutput(TypedDict):
+    """Answers by task id, and the conversation with the answers appended."""
+
+    answers: Annotated[dict[str, Answer], merge]
+    messages: Annotated[list[AnyMessage], add_messages]
+    run_id: str
+
+
+class RunState(TypedDict):
+    """State of the orchestrator."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    tasks: list[Task]
+    run: RunInfo
+    run_id: str
+    waves: list[list[Envelope]]
+    dispatched: list[str]
+    answers: Annotated[dict[str, Answer], merge]
+    tallies: Annotated[dict[str, Tally], merge]
+
+
+class AgentInput(TypedDict):
+    """What one sub-agent's graph is sent."""
+
+    task: Envelope
+    run: RunInfo
+    upstream: dict[str, Any]
+
+
+class AgentOutput(TypedDict):
+    """What it sends back."""
+
+    answers: Annotated[dict[str, Answer], merge]
+    tallies: Annotated[dict[str, Tally], merge]
+
+
+class AgentState(AgentInput, AgentOutput):
+    """State of one sub-agent's graph."""
+
+    attempt: dict[str, Any]
+    decision: dict[str, Any]

@@ -1,0 +1,79 @@
+"""The command line's front door: commands, exit codes, and how errors are told.
+
+Command bodies live in modules of their own and import what they need when they run, so that help
+and `doctor` start fast. Data goes to stdout, talk to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from journeyman.cli import ask, db, demo, doctor, run, traces
+from journeyman.cli.console import ExitCode, talk
+from journeyman.models.errors import JourneymanError
+
+EXAMPLES = """Narrow sub-agents on small models you own; a frontier model when in doubt.
+
+Examples:
+
+  journeyman demo                                   the desk suite, offline
+
+  journeyman ask "KeyError in loader.py line 88"    one request through the graph
+
+  journeyman run scenarios/suites/desk/desk.yaml    a suite, with its figures
+
+  journeyman traces list                            what happened
+"""
+
+app = typer.Typer(
+    name="journeyman",
+    help=EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("ask")(ask.ask)
+app.command("run")(run.run)
+app.add_typer(traces.app, name="traces")
+app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"journeyman {version('journeyman')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line and exit code 2."""
+    try:
+        app()
+    except JourneymanError as error:
+        talk(f"journeyman: {error}")
+        sys.exit(ExitCode.USAGE)
+    except KeyboardInterrupt:
+        talk("journeyman: interrupted; what was finished is kept.")
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # `journeyman ... | head` closed the pipe: nothing is wrong
+        sys.stderr.close()
+        sys.exit(ExitCode.PASSED)
