@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -166,7 +166,7 @@ class AttemptRecord:
     raw: Any = None
     note: str | None = None
     evidence: Mapping[str, float] = field(default_factory=dict)
-    checks: tuple[Mapping[str, Any], ...] = ()
+    checks: Sequence[Mapping[str, Any]] = ()
     confidence: float | None = None
     threshold: float | None = None
     decision: Decision
@@ -211,7 +211,7 @@ class EscalationRecord:
     latency_ms: float = 0.0
     error: str | None = None
     label_source: LabelSource = "frontier"
-    trainable: bool
+    trainable: bool = True
     created_at: datetime = field(default_factory=now)
     review_status: ReviewStatus = "pending"
 

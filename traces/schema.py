@@ -456,10 +456,12 @@ class Budget(Base):
 
 
 class Reservation(Base):
-    """What one process holds of a day's budget for calls in flight, until it expires."""
+    """What one call in flight may cost of a day's budget, until it is settled or expires."""
 
     __tablename__ = "reservations"
-    day: Mapped[str] = mapped_column(ForeignKey("budgets.day"), primary_key=True)
-    owner: Mapped[str] = mapped_column(primary_key=True)
+    __table_args__ = (Index(None, "day", "owner", "amount"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str] = mapped_column(ForeignKey("budgets.day"))
+    owner: Mapped[str]
     amount: Mapped[int]
     expires_at: Mapped[datetime]

@@ -59,7 +59,6 @@ def _create_scenario_results() -> None:
         op.f("ix_scenario_results_scenario_id_scenario_hash"),
         "scenario_results",
         ["scenario_id", "scenario_hash"],
-        unique=False,
     )
 
 
@@ -95,7 +94,7 @@ def _create_scores() -> None:
             name=op.f("uq_scores_target_type_target_id_name_identifier"),
         ),
     )
-    op.create_index(op.f("ix_scores_run_id"), "scores", ["run_id"], unique=False)
+    op.create_index(op.f("ix_scores_run_id"), "scores", ["run_id"])
 
 
 def _create_suite_runs() -> None:
@@ -172,7 +171,7 @@ def _create_attempts() -> None:
     op.create_index(
         op.f("ix_attempts_agent_task_key"), "attempts", ["agent", "task_key"], unique=False
     )
-    op.create_index(op.f("ix_attempts_run_id"), "attempts", ["run_id"], unique=False)
+    op.create_index(op.f("ix_attempts_run_id"), "attempts", ["run_id"])
 
 
 def _create_escalations() -> None:
@@ -222,16 +221,14 @@ def _create_escalations() -> None:
         op.f("ix_escalations_agent_created_at"),
         "escalations",
         ["agent", "created_at"],
-        unique=False,
     )
-    op.create_index(op.f("ix_escalations_attempt_id"), "escalations", ["attempt_id"], unique=False)
+    op.create_index(op.f("ix_escalations_attempt_id"), "escalations", ["attempt_id"])
     op.create_index(
         op.f("ix_escalations_review_status_agent_created_at"),
         "escalations",
         ["review_status", "agent", "created_at"],
-        unique=False,
     )
-    op.create_index(op.f("ix_escalations_run_id"), "escalations", ["run_id"], unique=False)
+    op.create_index(op.f("ix_escalations_run_id"), "escalations", ["run_id"])
 
 
 def _create_examples() -> None:
@@ -273,7 +270,6 @@ def _create_examples() -> None:
         op.f("ix_examples_agent_split_created_at"),
         "examples",
         ["agent", "split", "created_at"],
-        unique=False,
     )
 
 
@@ -316,12 +312,18 @@ def _create_releases() -> None:
 def _create_reservations() -> None:
     op.create_table(
         "reservations",
+        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["day"], ["budgets.day"], name=op.f("fk_reservations_day")),
-        sa.PrimaryKeyConstraint("day", "owner", name=op.f("pk_reservations")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
+    )
+    op.create_index(
+        op.f("ix_reservations_day_owner_amount"),
+        "reservations",
+        ["day", "owner", "amount"],
     )
 
 
@@ -390,16 +392,15 @@ def _create_runs() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
-    op.create_index(op.f("ix_runs_parent_run_id"), "runs", ["parent_run_id"], unique=False)
+    op.create_index(op.f("ix_runs_parent_run_id"), "runs", ["parent_run_id"])
     op.create_index(
         op.f("ix_runs_session_id_started_at"), "runs", ["session_id", "started_at"], unique=False
     )
-    op.create_index(op.f("ix_runs_started_at"), "runs", ["started_at"], unique=False)
+    op.create_index(op.f("ix_runs_started_at"), "runs", ["started_at"])
     op.create_index(
         op.f("ix_runs_suite_run_id_scenario_id_epoch"),
         "runs",
         ["suite_run_id", "scenario_id", "epoch"],
-        unique=False,
     )
 
 
@@ -470,7 +471,6 @@ def _create_certificates() -> None:
         op.f("ix_certificates_release_id_created_at"),
         "certificates",
         ["release_id", "created_at"],
-        unique=False,
     )
 
 
