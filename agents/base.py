@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,12 +56,12 @@ class Agent(ABC, Generic[InputT, OutputT]):
         version: Raise it when the code's answers change; it is part of the release id.
     """
 
-    name: ClassVar[str] | str
-    description: ClassVar[str] | str
+    name: str
+    description: str
     input_type: type[InputT]
     output_type: type[OutputT]
-    consumes: ClassVar[tuple[str, ...]] | tuple[str, ...] = ()
-    version: ClassVar[str] = "1"
+    consumes: tuple[str, ...] = ()
+    version: str = "1"
 
     def __init__(self, student: Student[Any, Any]) -> None:
         self.student = student

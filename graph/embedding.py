@@ -11,7 +11,7 @@ from langchain_core.tools import StructuredTool
 
 from journeyman.agents.base import Agent
 from journeyman.graph.orchestrator import Orchestrator
-from journeyman.graph.state import Task
+from journeyman.graph.state import RunInput, Task
 
 
 class SubAgent(TypedDict):
@@ -29,15 +29,15 @@ def as_tool(graph: Orchestrator, agent: Agent[Any, Any]) -> StructuredTool:
     certified.
     """
 
-    def one_task(arguments: dict[str, Any]) -> dict[str, Any]:
+    def one_task(arguments: dict[str, Any]) -> RunInput:
         return {"tasks": [Task(agent=agent.name, input=arguments, id="task")]}
 
     def call(**arguments: Any) -> dict[str, Any]:
-        result = graph.invoke(one_task(arguments))  # type: ignore[arg-type]  # a RunInput is a subset
+        result = graph.invoke(one_task(arguments))
         return _told(result)
 
     async def acall(**arguments: Any) -> dict[str, Any]:
-        result = await graph.ainvoke(one_task(arguments))  # type: ignore[arg-type]  # as above
+        result = await graph.ainvoke(one_task(arguments))
         return _told(result)
 
     return StructuredTool.from_function(

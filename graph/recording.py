@@ -85,7 +85,7 @@ class Journal:
             return
         costs = [answer.cost_microusd for answer in answers.values()]
         record = replace(
-            self._open.pop(run["run_id"], None) or self._blank(run),
+            self._open.pop(run["run_id"], self._blank(run)),
             status="ok",
             ended_at=datetime.now(UTC),
             output=output,

@@ -301,8 +301,11 @@ async def test_every_step_of_a_run_is_on_record_when_it_returns(recorder: Record
     detail = recorder.store.run(result["run_id"])
     assert detail.run.status == "ok"
     assert detail.run.cost_microusd == 7
-    names = [span.name for span in detail.spans]
-    assert names == ["journeyman", "invoke_agent triage", "attempt KeywordStudent", "chat scripted"]
+    (root,) = detail.spans
+    (agent,) = root.children
+    assert (root.span.name, agent.span.name) == ("journeyman", "invoke_agent triage")
+    names = [node.span.name for node in agent.children]
+    assert names == ["attempt KeywordStudent", "chat scripted"]
     (attempt,) = detail.attempts
     assert (attempt.decision, attempt.reason, attempt.source) == (
         "escalate",
@@ -337,7 +340,11 @@ async def test_the_router_plans_and_its_plan_runs(recorder: Recorder) -> None:
         def predict(self, items: Any) -> list[Classification]:
             return [
                 Classification(
-                    {"triage": 0.9, "escort": 0.9 if "escort" in text else 0.1}, {}, 0.0, True, True
+                    {"triage": 0.9, "escort": 0.9 if "escort" in text else 0.1},
+                    {"triage": 0.5, "escort": 0.5},
+                    0.0,
+                    taught=True,
+                    multi_label=True,
                 )
                 for text in items
             ]
