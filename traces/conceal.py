@@ -5,10 +5,10 @@ Which fields of a record hold content, as opposed to names, numbers and times, i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from journeyman.traces.payloads import DROPPED, HIDDEN, snapshot
 from journeyman.traces.records import Record
@@ -42,18 +42,40 @@ TEXTS = frozenset(
 FACTS = frozenset({"attributes", "checks", "metrics", "environment", "argv", "tags"})
 """Structured facts, which may quote content. Evidence is not among them: it is numbers."""
 
+REDACTED = CONTENT | TEXTS | FACTS
+"""Everything that a redactor sees."""
+
 _CODES = frozenset({"reason", "stop_reason"})
 """Texts of our own making, kept where content is not."""
 
 
+_Names = Mapping[type[Record], tuple[str, ...]]
+
+
+def _by_kind(names: AbstractSet[str]) -> _Names:
+    """Which of these fields each kind of record has."""
+    return {
+        kind: tuple(item.name for item in fields(kind) if item.name in names)
+        for kind in get_args(Record)
+    }
+
+
+_COPIED = _by_kind(CONTENT | FACTS | {"evidence"})
+_PAYLOADS = _by_kind(CONTENT)
+_HIDEABLE = _by_kind(CONTENT | (TEXTS - _CODES))
+_CHECKS = _by_kind(frozenset({"checks"}))
+_WORDED = _by_kind(frozenset({"attributes", "metrics"}))
+_REDACTED = _by_kind(REDACTED)
+
+
 def copy_of(record: Record) -> Record:
     """The record with content that later changes to the caller's objects do not reach."""
-    return _changed(record, CONTENT | FACTS | {"evidence"}, snapshot)
+    return _changed(record, _COPIED, snapshot)
 
 
 def without_content(record: Record) -> Record:
     """The record with its payloads given up, and marked so."""
-    return _changed(record, CONTENT, lambda _: DROPPED)
+    return _changed(record, _PAYLOADS, lambda _: DROPPED)
 
 
 def conceal(record: Record, redact: Redactor | None, *, capture: bool) -> Record:
@@ -65,22 +87,26 @@ def conceal(record: Record, redact: Redactor | None, *, capture: bool) -> Record
         capture: False hides all content, and whatever else may quote it.
     """
     if not capture:
-        record = _changed(record, CONTENT | (TEXTS - _CODES), lambda _: HIDDEN)
-        record = _changed(record, frozenset({"checks"}), _without_details)
-        record = _changed(record, frozenset({"attributes", "metrics"}), _without_words)
+        record = _changed(record, _HIDEABLE, lambda _: HIDDEN)
+        record = _changed(record, _CHECKS, _without_details)
+        record = _changed(record, _WORDED, _without_words)
     if redact is None:
         return record
-    record = _changed(record, CONTENT | TEXTS, lambda value: _redacted(redact, value, HIDDEN))
-    return _changed(record, FACTS, lambda value: _redacted(redact, value, type(value)()))
+    changes = {
+        name: _redacted(redact, value, is_fact=name in FACTS)
+        for name in _REDACTED[type(record)]
+        if (value := getattr(record, name)) is not None
+    }
+    return replace(record, **changes) if changes else record
 
 
-def _redacted(redact: Redactor, value: Any, otherwise: Any) -> Any:
+def _redacted(redact: Redactor, value: Any, *, is_fact: bool) -> Any:
     try:
         kept = snapshot(redact(value))
     except Exception:  # noqa: BLE001  # a redactor that fails must not let anything through
-        return otherwise
+        kept = HIDDEN
     # Readers rely on facts being a mapping or a list.
-    return kept if isinstance(otherwise, (str, type(kept))) else otherwise
+    return type(value)() if is_fact and not isinstance(kept, type(value)) else kept
 
 
 def _without_details(checks: Any) -> Any:
@@ -97,11 +123,11 @@ def _without_words(facts: Any) -> Any:
     }
 
 
-def _changed(record: Record, names: AbstractSet[str], change: Callable[[Any], Any]) -> Record:
+def _changed(record: Record, names: _Names, change: Callable[[Any], Any]) -> Record:
     """The record with some fields changed; missing ones stay missing."""
     changes = {
-        item.name: change(value)
-        for item in fields(record)
-        if item.name in names and (value := getattr(record, item.name)) is not None
+        name: change(value)
+        for name in names[type(record)]
+        if (value := getattr(record, name)) is not None
     }
     return replace(record, **changes) if changes else record

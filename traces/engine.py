@@ -94,12 +94,13 @@ def make_engine(url: URL, *, mode: str = "rwc") -> Engine:
     path = sqlite_path(url)
     if path is None:
         try:
-            return create_engine(url, pool_pre_ping=True)
+            return create_engine(url, pool_pre_ping=True, hide_parameters=True)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise TraceError(
                 f"The driver for {describe(url)} is missing: "
                 "run `pip install 'journeyman[postgres]'`."
             ) from error
+    # Parameters hold content, which has no business in a traceback.
     option = "immutable=1" if mode == "immutable" else f"mode={mode}"
     uri = f"file:{quote(str(path))}?{option}"
 
@@ -113,7 +114,7 @@ def make_engine(url: URL, *, mode: str = "rwc") -> Engine:
             check_same_thread=False,
         )
 
-    engine = create_engine(url, creator=connect, max_overflow=-1)
+    engine = create_engine(url, creator=connect, max_overflow=-1, hide_parameters=True)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine

@@ -133,8 +133,8 @@ def to_batch(records: Iterable[Record]) -> Batch:
 def _to_row(record: Record, batch: Batch) -> dict[str, Any]:
     shape = SHAPES[type(record)]
     row: dict[str, Any] = {}
-    for item in fields(record):
-        name, value = item.name, getattr(record, item.name)
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
         if name in shape.payloads:
             row[f"{name}_hash"] = _add_payload(value, batch)
             if name in shape.previews:

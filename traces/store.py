@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, func
+from sqlalchemy import ColumnElement, Connection, Engine, Table, func, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -442,9 +442,8 @@ def _review_columns(table: Table) -> Sequence[str]:
 
 
 def _is_newer(given: Any) -> ColumnElement[bool]:
-    open_ended = Run.status.in_(("running", "interrupted"))
-    newer: ColumnElement[bool] = (given.status != "running") | open_ended
-    return newer
+    # Spelled out: an IN list would grow per row, which rules out writing many rows at once.
+    return or_(given.status != "running", Run.status == "running", Run.status == "interrupted")
 
 
 def _file_id(path: Path | None) -> tuple[int, int] | None:
