@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ _CHUNK = 256  # texts embedded, reported and committed together
 _KEYS_PER_QUERY = 500
 
 
+@runtime_checkable
 class DocumentEmbedder(Protocol):
     """The half of an embedder that turns passages into vectors."""
 

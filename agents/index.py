@@ -22,8 +22,8 @@ from journeyman.agents.embeddings import DocumentEmbedder, Progress, Vectors, em
 from journeyman.agents.index_files import SavedIndex, content_hash_of, read_index, write_index
 from journeyman.agents.lexical import LexicalSettings, Tokenizer
 from journeyman.agents.passages import Passage
-from journeyman.agents.search import DEPTH, RRF_K, Found, Hit, fuse, top_rows
-from journeyman.models.errors import ConfigError, WeightsError
+from journeyman.agents.search import Found, Fusion, Hit, top_rows
+from journeyman.models.errors import ConfigError, ModelError, WeightsError
 
 _BLOCK = 16_384  # rows multiplied at a time, so that memory-mapped vectors are read in turn
 
@@ -332,6 +332,7 @@ class Index:
 
         Raises:
             ConfigError: The index has no vectors, or of another length.
+            ModelError: The vector is not finite.
         """
         return self._by_vector(self._state, vector, k)
 
@@ -341,30 +342,30 @@ class Index:
         vector: NDArray[np.float32] | None,
         k: int,
         *,
-        rrf_k: int = RRF_K,
-        depth: int = DEPTH,
+        fusion: Fusion | None = None,
     ) -> Found:
-        """The best `k` passages by both lists' reciprocal ranks.
+        """The best `k` passages of both lists fused.
 
         Args:
             query: What BM25 looks for.
             vector: What the vectors are compared with; None searches by words alone.
             k: Passages wanted.
-            rrf_k: The greater, the less the first ranks stand out.
-            depth: Passages of each list that take part; at least `k` of them do.
+            fusion: How the lists become one; the default where None.
 
         Raises:
             ConfigError: The vector does not fit the index.
+            ModelError: The vector is not finite.
         """
         state = self._state
-        depth = max(depth, k)
+        fusion = fusion or Fusion()
+        depth = max(fusion.depth, k)
         words = self._tokenizer.tokens(query)
         bm25 = self._by_words(state, words, depth)
         dense = self._by_vector(state, vector, depth) if vector is not None else []
         terms = set(words)
         return Found(
             query=query,
-            fused=tuple(fuse([dense, bm25], k, rrf_k=rrf_k)),
+            fused=tuple(fusion.fuse(dense, bm25, k)),
             dense=tuple(dense),
             bm25=tuple(bm25),
             num_terms=len(terms),
@@ -387,6 +388,8 @@ class Index:
                 f"{shape}: use the embedder that the index was built with."
             )
         query = np.ascontiguousarray(vector, dtype=np.float32)
+        if not np.isfinite(query).all():
+            raise ModelError("The student's vector holds numbers that are not finite: check it.")
         blocks = [vectors[i : i + _BLOCK] @ query for i in range(0, len(vectors), _BLOCK)]
         exact = np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
         # The last digit of a product depends on where a row lies in its block; equal passages

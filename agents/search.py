@@ -1,25 +1,20 @@
-"""What a search returns, what can be searched, and how ranked lists become one.
+"""What a search returns, what can be searched, and how two ranked lists become one.
 
-Reciprocal rank fusion adds 1 / (rrf_k + rank) over the lists that name a passage: it needs no
-common scale, so cosines and BM25 scores can be mixed. Equal scores are ordered by id, so the same
-search always gives the same order.
+Equal scores are ordered by id, so the same search always gives the same order. Knows nothing of
+vectors, words or files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from journeyman.agents.passages import Passage
-
-RRF_K = 60
-"""The constant of the paper that introduced the method, and of most search engines."""
-DEPTH = 100
-"""How many passages of each list take part in a fusion."""
+from journeyman.models.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +46,85 @@ class Found:
     num_known_terms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How the dense and the BM25 list become one.
+
+    `scores` stretches each list's best `depth` scores to [0, 1] and takes the weighted mean;
+    `ranks` is reciprocal rank fusion, weight / (rrf_k + rank) summed. Scores keep what ranks throw
+    away: how far the first is ahead. Measured with the untaught MiniLM, MRR of BM25, dense, ranks,
+    scores: XQuAD .964, .927, .960, .971; CoSQA .357, .541, .477, .517.
+
+    Attributes:
+        method: `scores` or `ranks`.
+        dense_weight: Share of the dense list, in [0, 1]; BM25 has the rest. `tuned` fits it.
+        rrf_k: The greater, the less the first ranks stand out; for `ranks` alone.
+        depth: Passages of each list that take part.
+    """
+
+    method: Literal["scores", "ranks"] = "scores"
+    dense_weight: float = 0.6
+    rrf_k: int = 60
+    depth: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no search could follow."""
+        if not 0 <= self.dense_weight <= 1 or self.rrf_k < 0 or self.depth < 1:
+            raise ConfigError(
+                f"{self} cannot be followed: dense_weight lies in [0, 1], rrf_k is not negative, "
+                "depth is at least 1.",
+                key="fusion",
+            )
+
+    def parts(self) -> dict[str, Any]:
+        """The settings as JSON-compatible data."""
+        return asdict(self)
+
+    def fuse(self, dense: Sequence[Hit], bm25: Sequence[Hit], k: int) -> list[Hit]:
+        """The best `k` of both lists, ties in order of id; an absent list has no say."""
+        scores: dict[str, float] = {}
+        share = self.dense_weight if dense and bm25 else float(bool(dense))
+        for hits, weight, floor in ((dense, share, None), (bm25, 1 - share, 0.0)):
+            for hit, value in zip(hits, self._values(hits[: self.depth], floor), strict=False):
+                scores[hit.id] = scores.get(hit.id, 0.0) + weight * value
+        # The last digits depend on the order of addition; they must not decide between equals.
+        ordered = sorted((-round(score, 12), name) for name, score in scores.items())
+        return [Hit(name, -score) for score, name in ordered[:k]]
+
+    def _values(self, hits: Sequence[Hit], floor: float | None) -> list[float]:
+        """What each hit of a list is worth; `floor` is the score of passages not in a short one."""
+        if self.method == "ranks":
+            return [1.0 / (self.rrf_k + rank) for rank in range(1, len(hits) + 1)]
+        if not hits:
+            return []
+        high = hits[0].score
+        low = floor if floor is not None and len(hits) < self.depth else hits[-1].score
+        return [(hit.score - low) / (high - low) if high > low else 1.0 for hit in hits]
+
+    def tuned(self, searches: Sequence[Found], relevant: Sequence[Collection[str]]) -> Fusion:
+        """This fusion with the dense weight that ranks relevant passages best (MRR).
+
+        For a round, on labels that train the student and certify nothing.
+
+        Args:
+            searches: Searches with both lists, to at least `depth`.
+            relevant: For each, the ids that answer it.
+        """
+        candidates = [replace(self, dense_weight=step / 10) for step in range(11)]
+        candidates.sort(key=lambda other: abs(other.dense_weight - self.dense_weight))
+        if not searches:
+            return self
+        return max(candidates, key=lambda fusion: fusion._mrr(searches, relevant))  # noqa: SLF001  # its own kind
+
+    def _mrr(self, searches: Sequence[Found], relevant: Sequence[Collection[str]]) -> float:
+        total = 0.0
+        for found, wanted in zip(searches, relevant, strict=True):
+            ranked = self.fuse(found.dense, found.bm25, self.depth)
+            ranks = (rank for rank, hit in enumerate(ranked, start=1) if hit.id in wanted)
+            total += next((1 / rank for rank in ranks), 0.0)
+        return total / len(searches)
+
+
 class SearchIndex(Protocol):
     """What retrieval needs of an index. Searches may come from several threads at once."""
 
@@ -70,8 +144,7 @@ class SearchIndex(Protocol):
         vector: NDArray[np.float32] | None,
         k: int,
         *,
-        rrf_k: int = RRF_K,
-        depth: int = DEPTH,
+        fusion: Fusion | None = None,
     ) -> Found:
         """The best `k` passages for a query, by words, by vector, or both."""
         ...
@@ -83,16 +156,6 @@ class SearchIndex(Protocol):
     def parts(self) -> dict[str, Any]:
         """Its settings that shape an answer, JSON-compatible; the corpus is not among them."""
         ...
-
-
-def fuse(lists: Sequence[Sequence[Hit]], k: int, *, rrf_k: int = RRF_K) -> list[Hit]:
-    """The best `k` of several ranked lists by reciprocal rank, ties in order of id."""
-    scores: dict[str, float] = {}
-    for hits in lists:
-        for rank, hit in enumerate(hits, start=1):
-            scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (rrf_k + rank)
-    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    return [Hit(passage_id, score) for passage_id, score in ordered[:k]]
 
 
 def top_rows(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
