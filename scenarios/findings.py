@@ -38,7 +38,8 @@ def shape_error(document: Document, error: ValidationError) -> ConfigError:
     others = len(set(lines) - {lines[first]})
     more = f" ({others} more line{'s' if others > 1 else ''} with mistakes)" if others else ""
     loc = places[first]
-    return document.error(loc, f"{_sentence(loc, same)}{more}.")
+    sentence = f"{_sentence(loc, same)}{more}"
+    return document.error(loc, sentence if sentence.endswith("?") else f"{sentence}.")
 
 
 def _place(document: Document, finding: ErrorDetails) -> Loc:
@@ -78,7 +79,7 @@ def _expectation(finding: ErrorDetails) -> str:
         case "literal_error":
             return str(context["expected"])
         case "union_tag_invalid":
-            return str(context["expected_tags"])
+            return f"one of {context['expected_tags']}"
         case "string_pattern_mismatch":
             return _PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
         case "string_too_short":
@@ -107,7 +108,6 @@ def _shown(finding: ErrorDetails) -> str:
     value: Any = finding["input"]
     if finding["type"] == "union_tag_invalid":
         value = finding.get("ctx", {}).get("tag")
-        return str(value)
     if isinstance(value, dict | list):
         empty = "an empty " if not value else "a "
         return empty + ("mapping" if isinstance(value, dict) else "list")

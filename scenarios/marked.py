@@ -90,8 +90,9 @@ def read_yaml(path: Path) -> Document:
         ConfigError: The file cannot be read, or is not a plain YAML document as described above.
     """
     text = _read_text(path)
-    loader = _CoreLoader(text)
+    loader: _CoreLoader | None = None
     try:
+        loader = _CoreLoader(text)
         node = loader.get_single_node()
         if node is None:
             raise _error(path, 1, "The file is empty; write a suite with at least `suite:`.")
@@ -106,7 +107,8 @@ def read_yaml(path: Path) -> Document:
     except ValueError as error:
         raise _error(path, 1, f"A value cannot be read ({error}); put it in quotes.") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Document(path, data, lines)
 
 
@@ -141,11 +143,13 @@ def _read_text(path: Path) -> str:
 def _yaml_error(path: Path, text: str, error: yaml.YAMLError) -> ConfigError:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
-        problem = f"character {error.character!r} is not allowed"
+        problem = f"character {error.character:#04x} is not allowed"
     else:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        # "expected a single document" is context there, "but found another document" the problem.
+        said = [getattr(error, name, None) for name in ("context", "problem")]
+        problem = " ".join(" ".join(filter(None, said)).split()) or "it cannot be parsed"
     return _error(path, line, f"This is not valid YAML: {problem}; mend the line or quote it.")
 
 
@@ -176,6 +180,19 @@ def _walk(path: Path, root: yaml.Node) -> Iterator[tuple[Loc, int]]:
             for position, item in enumerate(node.value):
                 yield (*loc, position), item.start_mark.line + 1
                 pending.append((item, (*loc, position)))
+        else:
+            node.value = _whole(path, node)
+
+
+def _whole(path: Path, node: yaml.Node) -> str:
+    r"""The scalar's text with pairs of surrogates (`"\ud83d\ude00"`, as JSON has them) joined."""
+    try:
+        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError as error:
+        line = node.start_mark.line + 1
+        raise _error(
+            path, line, "The text has half of a surrogate pair; write the character itself."
+        ) from error
 
 
 def _pairs(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
@@ -192,5 +209,6 @@ def _pairs(path: Path, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node,
                 line,
                 f"Key {key.value!r} is given twice (first on line {first[key.value]}); keep one.",
             )
+        key.value = _whole(path, key)
         first[key.value] = line
         yield key.value, key, value

@@ -50,21 +50,29 @@ def place(text: str, label: str, value: str) -> tuple[int, int] | None:
 
 
 def place_values(text: str, values: Mapping[str, Any]) -> tuple[Span, ...]:
-    """Spans for a record's values: longer values first, and no two at the same characters.
+    """Spans for a record's values: longer values first, each at characters of its own.
 
-    Values may be text, numbers, or lists of these; anything else, and values that do not occur,
-    get no span. Spans come in text order.
+    Only where no place is left may a value share one with another field's. Values may be text,
+    numbers, or lists of these; anything else, and values that do not occur, get no span. Spans
+    come in text order.
     """
     wanted = [(label, str(item)) for label, value in values.items() for item in _items(value)]
     taken: list[Span] = []
     for label, value in sorted(wanted, key=lambda pair: -len(pair[1])):
         likely = place(text, label, value)
-        rest = occurrences(text, value)
-        for start, end in ([likely] if likely else []) + rest:
-            if all(end <= span.start or span.end <= start for span in taken):
-                taken.append(Span(label, start, end, text[start:end]))
-                break
+        if likely is None:
+            continue
+        places = [likely, *occurrences(text, value)]
+        free = [at for at in places if _is_free(at, taken)]
+        own = [span for span in taken if span.label == label]
+        shared = [at for at in places if _is_free(at, own)]
+        for start, end in (free or shared)[:1]:
+            taken.append(Span(label, start, end, text[start:end]))
     return tuple(sorted(taken, key=lambda span: (span.start, span.end, span.label)))
+
+
+def _is_free(at: tuple[int, int], taken: Iterable[Span]) -> bool:
+    return all(at[1] <= span.start or span.end <= at[0] for span in taken)
 
 
 def _items(value: Any) -> Iterable[Any]:

@@ -1,0 +1,99 @@
+"""The sub-agents that a suite needs, with their students, from its settings and data.
+
+Knows how to build, not how to run: the runner puts them into a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from journeyman.agents.base import Agent
+from journeyman.agents.extraction import Extraction
+from journeyman.agents.index import Index
+from journeyman.agents.retrieval import Retrieval
+from journeyman.agents.routing import Route, Routing, routes_of
+from journeyman.models.catalog import cache_dir
+from journeyman.models.students.classifier import Classifier
+from journeyman.models.students.embedder import Embedder
+from journeyman.models.students.tagger import Tagger
+from journeyman.scenarios.corpora import read_corpus
+from journeyman.scenarios.datasets import routes_in_use
+from journeyman.scenarios.schemas import extraction_schema
+from journeyman.scenarios.spec import RetrievalSettings, RoutingSettings
+from journeyman.scenarios.suite import Suite
+
+Progress = Callable[[int, int], None]
+"""Told how many passages are embedded, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Staff:
+    """The sub-agents of a suite.
+
+    Attributes:
+        agents: Those that answer tasks, by name. A suite about routing alone has the router here.
+        router: The one that plans, where the suite leaves the choice to it.
+    """
+
+    agents: Mapping[str, Agent[Any, Any]]
+    router: Routing | None = None
+
+    @property
+    def everyone(self) -> dict[str, Agent[Any, Any]]:
+        """All of them by name, the router included."""
+        return {**self.agents, **({self.router.name: self.router} if self.router else {})}
+
+
+def staff_for(
+    suite: Suite, *, progress: Progress | None = None, cache: Path | None = None
+) -> Staff:
+    """Build the sub-agents of a suite, each bound to an untaught student.
+
+    Args:
+        suite: A loaded suite.
+        progress: Told of passages being embedded; the first time takes a while.
+        cache: Where vectors are kept between runs; the user's cache folder by default.
+
+    Raises:
+        ConfigError: The suite's schema, corpus or labels cannot be used.
+        WeightsError: The base model is missing.
+    """
+    embedder = Embedder()
+    agents: dict[str, Agent[Any, Any]] = {}
+    if "extraction" in suite.agents:
+        schema = extraction_schema(suite)
+        blank = Extraction(schema, Tagger())
+        agents["extraction"] = Extraction(schema, Tagger(labels=blank.labels))
+    if "retrieval" in suite.agents:
+        folder = cache if cache is not None else cache_dir() / "embeddings"
+        index = Index.build(read_corpus(suite), embedder, cache=folder, progress=progress)
+        agents["retrieval"] = Retrieval(index, embedder)
+    if "routing" not in suite.agents and suite.spec.agent is not None:
+        return Staff(agents)
+    described = routes_in_use(suite)
+    if described:
+        return Staff({"routing": _label_router(suite, embedder, described)})
+    return Staff(agents, _agent_router(embedder, agents))
+
+
+def num_results(suite: Suite) -> int:
+    """How many passages an answer of retrieval holds in this suite."""
+    settings = suite.spec.agents.retrieval or RetrievalSettings()
+    return settings.k
+
+
+def _label_router(suite: Suite, embedder: Embedder, described: Mapping[str, str]) -> Routing:
+    settings = suite.spec.agents.routing or RoutingSettings()
+    routes = [Route(name, text) for name, text in described.items()]
+    # A label's description is its own name in words: the name again would count it twice.
+    student = Classifier(embedder, dict(described), names=False)
+    return Routing(routes, student, multiple=False, out_of_scope=settings.out_of_scope)
+
+
+def _agent_router(embedder: Embedder, agents: Mapping[str, Agent[Any, Any]]) -> Routing:
+    routes = routes_of(list(agents.values()))
+    student = Classifier(embedder, {route.name: route.description for route in routes})
+    return Routing(routes, student, agents=list(agents.values()))

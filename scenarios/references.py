@@ -1,0 +1,70 @@
+"""What the reference frontier answers for a suite: each scenario's reference in its agent's form.
+
+For every task a right answer and a plausible wrong one; which of the two is given is the reference
+frontier's business, by its stated error rate.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from journeyman.agents.base import Agent
+from journeyman.agents.extraction import Extraction
+from journeyman.agents.retrieval import Retrieval
+from journeyman.agents.routing import Routing
+from journeyman.models.reference_frontier import Reference
+from journeyman.scenarios.assembly import Staff
+from journeyman.scenarios.scenario import (
+    Expected,
+    ExpectedRanking,
+    ExpectedRecord,
+    ExpectedRoutes,
+    Scenario,
+)
+
+
+def references(staff: Staff, scenarios: Iterable[Scenario], *, seed: int = 0) -> list[Reference]:
+    """Right and wrong answers for every task of the scenarios that has a reference."""
+    return list(_references(staff, scenarios, seed))
+
+
+def _references(staff: Staff, scenarios: Iterable[Scenario], seed: int) -> Iterator[Reference]:
+    for scenario in scenarios:
+        for name, expected in scenario.expected.items():
+            agent = staff.everyone.get(name)
+            if agent is None:
+                continue
+            task = task_for(agent, scenario)
+            if task is None:
+                continue
+            key = agent.task_key(task)
+            right, wrong = _answers(agent, task, expected, random.Random(f"{seed}:{key}"))
+            yield Reference(right, wrong, task_key=key)
+
+
+def task_for(agent: Agent[Any, Any], scenario: Scenario) -> Any | None:
+    """The typed task that a scenario is for a sub-agent; None if it holds none."""
+    if isinstance(scenario.input, dict) and scenario.agent == agent.name:
+        return agent.validate(scenario.input)
+    return agent.from_request(scenario.text)
+
+
+def _answers(
+    agent: Agent[Any, Any], task: Any, expected: Expected, rng: random.Random
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if isinstance(agent, Extraction) and isinstance(expected, ExpectedRecord):
+        right = agent.reference_answer(task, expected.spans if expected.by_span else expected.values)
+        return right, agent.wrong_answer(right, rng, text=task.text)
+    if isinstance(agent, Retrieval) and isinstance(expected, ExpectedRanking):
+        best_first = sorted(expected.grades, key=lambda name: -expected.grades[name])
+        right = agent.reference_answer(task, best_first)
+        # A passage that the search brings up is a believable mistake; any other is never shown.
+        shown = [hit.id for hit in agent.index.search(task.question, None, 10).fused]
+        return right, agent.wrong_answer(right, rng, shown)
+    if isinstance(agent, Routing) and isinstance(expected, ExpectedRoutes):
+        others = [route.name for route in agent.routes if route.name not in expected.routes]
+        right = agent.reference_answer(sorted(expected.routes))
+        return right, agent.reference_answer([rng.choice(others)] if others else [])
+    raise TypeError(f"no reference form for {agent.name!r} and {type(expected).__name__}")
