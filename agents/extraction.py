@@ -7,13 +7,12 @@ when the frontier is asked, how the tagger is trained, what values outside the t
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import override
@@ -41,6 +40,12 @@ from journeyman.agents.record import (
     field_agreement,
     grounding_fault,
     group_items,
+)
+from journeyman.agents.taggings import (
+    Tagging,
+    mentions_of,
+    tagging_evidence,
+    tagging_record,
 )
 from journeyman.models.errors import AgentError
 from journeyman.models.students.base import Student
@@ -93,30 +98,6 @@ class ExtractionTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
-
-
-class Tagging(Protocol):
-    """What a tagger predicts for one text."""
-
-    @property
-    def spans(self) -> tuple[Span, ...]:
-        """Marked stretches, labelled with field labels."""
-        ...
-
-    @property
-    def taught(self) -> bool:
-        """False until the tagger has been trained."""
-        ...
-
-    @property
-    def num_windows(self) -> int:
-        """Into how many windows the text was cut."""
-        ...
-
-    @property
-    def evidence(self) -> Mapping[str, float]:
-        """Named numbers of the tagger's own."""
-        ...
 
 
 class Extraction(Agent[ExtractionTask, Record]):
@@ -197,76 +178,22 @@ class Extraction(Agent[ExtractionTask, Record]):
         """
         if not raw.taught:
             return None
-        return self._builder.build(task.text, self._mentions(raw))
+        return self._builder.build(task.text, mentions_of(self.specs, raw))
 
     def note(self, raw: Tagging) -> str | None:
         """Says so where the student has not been taught."""
         return None if raw.taught else f"The student of {self.name!r} has not been taught yet."
 
     def record(self, raw: Tagging) -> dict[str, Any]:
-        """The spans, and the highest probability of a span for each field (None without one)."""
-        best: dict[str, float | None] = dict.fromkeys(self._by_path)
-        for mention in self._mentions(raw):
-            path = mention.spec.path
-            best[path] = max(best[path] or 0.0, _probability(mention.probability))
-        return {
-            "spans": [
-                asdict(span)
-                | {
-                    "probability": _probability(span.probability),
-                    "mean_probability": _probability(span.mean_probability),
-                }
-                for span in raw.spans
-            ],
-            "fields": best,
-            "taught": raw.taught,
-            "num_windows": raw.num_windows,
-            "evidence": {name: _number(value) for name, value in raw.evidence.items()},
-        }
+        """Spans and numbers of the tagging, by field and for the whole text."""
+        return tagging_record(self.specs, raw)
 
     def evidence(
         self, task: ExtractionTask, raw: Tagging, output: Record | None
     ) -> dict[str, float]:
-        """Numbers of the spans that count, of the record, and of the tagger (`student_*`).
-
-        Without a span the probabilities are 1 and their log 0: nothing was claimed.
-        """
-        mentions = self._mentions(raw)
-        kept = self._builder.kept(group_items(task.text, mentions))
-        chances = [_probability(mention.probability) for mention in kept]
-        rivals = [_probability(m.probability) for m in mentions if not _is_among(m, kept)]
-        required = [spec for spec in self.specs if not spec.optional]
-        found = {span.field for span in output.spans} if output else set()
-        unreadable = sum(p.kind == "unreadable" for p in output.problems) if output else 0
-        numbers = {
-            "span_probability_min": min(chances, default=1.0),
-            "span_probability_mean": sum(chances) / len(chances) if chances else 1.0,
-            "span_log_probability_sum": sum(math.log(max(chance, 1e-9)) for chance in chances),
-            "num_spans": float(len(kept)),
-            "num_dropped": float(len(mentions) - len(kept)),
-            "dropped_probability_max": max(rivals, default=0.0),
-            "num_unreadable": float(unreadable),
-            "required_found": (
-                sum(spec.path in found for spec in required) / len(required) if required else 1.0
-            ),
-            "text_length_log": math.log1p(len(task.text)),
-            "num_windows": float(raw.num_windows),
-        }
-        own = {f"student_{name}": _number(value) for name, value in raw.evidence.items()}
-        return numbers | own
-
-    def _mentions(self, raw: Tagging) -> list[Mention]:
-        return [
-            Mention(
-                spec=self._by_label[span.label],
-                text=span.text,
-                start=span.start,
-                end=span.end,
-                probability=span.probability,
-            )
-            for span in raw.spans
-            if span.label in self._by_label
-        ]
+        """Numbers of the spans that count, of the record, and of the tagger (`student_*`)."""
+        kept = self._builder.kept(group_items(task.text, mentions_of(self.specs, raw)))
+        return tagging_evidence(task.text, self.specs, raw, kept, output)
 
     # What an answer is worth.
 
@@ -469,17 +396,3 @@ def _prompt_line(spec: FieldSpec) -> str:
     where = spec.path.replace(".", "[].", 1) if spec.in_list else spec.path
     described = describe(spec)
     return f"- {where}: {described}" if described else f"- {where}"
-
-
-def _is_among(mention: Mention, kept: Sequence[Mention]) -> bool:
-    place = (mention.spec, mention.start, mention.end)
-    return any((other.spec, other.start, other.end) == place for other in kept)
-
-
-def _probability(value: float) -> float:
-    return min(max(_number(value), 0.0), 1.0)
-
-
-def _number(value: float) -> float:
-    """The value, or 0 where it is none that evidence may hold."""
-    return float(value) if math.isfinite(value) else 0.0

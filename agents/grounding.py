@@ -122,23 +122,33 @@ class _Folded:
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
-    """Each character with the combining marks that follow it."""
-    start = 0
+    """Each character with the combining and unseen marks that follow it."""
     if text.isascii():
-        yield from ((i, i + 1) for i in range(len(text)))
+        yield from ((position, position + 1) for position in range(len(text)))
         return
+    start = 0
     for position in range(1, len(text) + 1):
-        if position == len(text) or not unicodedata.combining(text[position]):
-            yield start, position
+        if position == len(text) or not (
+            unicodedata.combining(text[position]) or _is_unseen(text[position])
+        ):
+            end = position
+            while end - 1 > start and _is_unseen(text[end - 1]):
+                end -= 1
+            yield start, end
             start = position
 
 
 def _fold_cluster(cluster: str) -> str:
     if not cluster.isascii():
-        cluster = unicodedata.normalize("NFKC", cluster.translate(_MARKS)).casefold()
-        # Format characters (soft hyphen, zero-width space, direction marks) are not seen.
-        cluster = "".join(c for c in cluster if unicodedata.category(c) != "Cf")
+        seen = "".join(c for c in cluster if not _is_unseen(c))
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+        cluster = folded.translate(_MARKS)
     return "".join(" " if c.isspace() else c for c in cluster.lower())
+
+
+def _is_unseen(character: str) -> bool:
+    """Soft hyphens, zero-width spaces, direction marks."""
+    return not character.isascii() and unicodedata.category(character) == "Cf"
 
 
 def _occurrences(text: str, quote: str) -> Iterator[tuple[int, int]]:
