@@ -1,8 +1,9 @@
 """The scenarios of a suite: rows of its data sets, read one at a time, with what each expects.
 
 A data set is streamed: memory holds the rows of a sample, the judgements of a retrieval set and the
-ids seen, never a file. Rows that are wrong stop the reading with file and line; none is skipped in
-silence, except queries that nobody judged. Nothing here runs or judges anything.
+ids seen, never a file. Rows that are wrong stop the reading with file and line. Left out are only
+queries that nobody judged, and desk rows that ask nothing of the sub-agent that a suite names.
+Nothing here runs or judges anything.
 """
 
 from __future__ import annotations
@@ -231,9 +232,11 @@ def _file_rows(suite: Suite, position: int, data: FileData) -> _Found:
                 name = min(unknown)
                 raise row_error(path, number, f"passage {name!r} is not in the corpus; add it")
             try:
-                yield path, number, row, read(suite, row)
+                content = read(suite, row)
             except _UnfitError as error:
                 raise row_error(path, number, str(error)) from error
+            if content is not None:
+                yield path, number, row, content
 
 
 def _files(suite: Suite, position: int, data: FileData) -> Iterator[Path]:
@@ -340,18 +343,19 @@ def _repair(_suite: Suite, row: RepairRow) -> _Content:
     return _Content(row.code, {"debugging": expected}, task)
 
 
-def _desk(suite: Suite, row: DeskRow) -> _Content:
+def _desk(suite: Suite, row: DeskRow) -> _Content | None:
     expected: dict[str, Expected] = {}
     if "extraction" in row.tasks:
         expected["extraction"] = _by_value(suite, row.text, row.fields)
     if "retrieval" in row.tasks:
         expected["retrieval"] = ExpectedRanking(dict.fromkeys(row.relevant, 1))
-    if suite.spec.agent is not None and suite.spec.agent not in expected:
-        return _Content(row.text, {})
-    return _Content(row.text, expected)
+    agent = suite.spec.agent
+    if agent is None:
+        return _Content(row.text, expected)
+    return _Content(row.text, {agent: expected[agent]}) if agent in expected else None
 
 
-_FORMATS: Mapping[str, tuple[type[Row], Callable[[Suite, Any], _Content]]] = {
+_FORMATS: Mapping[str, tuple[type[Row], Callable[[Suite, Any], _Content | None]]] = {
     "bio": (BioRow, _bio),
     "spans": (SpanRow, _spans),
     "fields": (FieldsRow, _fields),

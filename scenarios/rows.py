@@ -168,10 +168,10 @@ class RepairRow(Row):
 
 
 class DeskRow(Row):
-    """A request that needs extraction, retrieval, or both."""
+    """A request that needs extraction, retrieval, both, or nothing that the desk can do."""
 
     text: str = Field(min_length=1)
-    tasks: list[Literal["extraction", "retrieval"]] = Field(min_length=1)
+    tasks: list[Literal["extraction", "retrieval"]]
     fields: dict[str, JsonValue] = Field(default_factory=dict)
     relevant: list[str] = Field(default_factory=list)
 
