@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import override
 
 from journeyman.agents.base import Agent
@@ -98,6 +98,15 @@ class ExtractionTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str
+
+    @field_validator("text")
+    @classmethod
+    def _can_be_sent(cls, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"half a character at {error.start}; decode the text anew") from error
+        return text
 
 
 class Extraction(Agent[ExtractionTask, Record]):

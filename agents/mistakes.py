@@ -28,12 +28,13 @@ def mistaken_quotes(
         text: The document; swapped-in values come from here and from the other quotes.
         rng: Source of chance; the same seed makes the same mistakes.
     """
-    words = text.split()
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     for _ in range(_NUM_CANDIDATES):
         kind = rng.choice(("drop", "swap", "truncate", "add"))
         if kind == "add":
-            if words:
-                yield [*quotes, Quote(rng.choice(specs), rng.choice(words), _any_item(quotes, rng))]
+            if lines:
+                word = rng.choice(rng.choice(lines))
+                yield [*quotes, Quote(rng.choice(specs), word, _any_item(quotes, rng))]
             continue
         if not quotes:
             continue
@@ -43,7 +44,7 @@ def mistaken_quotes(
         if kind == "drop":
             yield others
             continue
-        changed = _swapped(quote, others, words, rng) if kind == "swap" else _cut(quote, rng)
+        changed = _swapped(quote, others, lines, rng) if kind == "swap" else _cut(quote, rng)
         if changed is not None:
             yield [*quotes[:index], changed, *quotes[index + 1 :]]
 
@@ -53,14 +54,16 @@ def _any_item(quotes: Sequence[Quote], rng: random.Random) -> int | None:
 
 
 def _swapped(
-    quote: Quote, others: Sequence[Quote], words: Sequence[str], rng: random.Random
+    quote: Quote, others: Sequence[Quote], lines: Sequence[Sequence[str]], rng: random.Random
 ) -> Quote | None:
     alike = [other.text for other in others if other.spec.kind == quote.spec.kind]
     if alike and rng.random() < 0.5:
         return replace(quote, text=rng.choice(alike))
     length = len(quote.text.split())
-    if len(words) < length:
+    long_enough = [line for line in lines if len(line) >= length]
+    if not long_enough:
         return None
+    words = rng.choice(long_enough)
     start = rng.randrange(len(words) - length + 1)
     return replace(quote, text=" ".join(words[start : start + length]))
 
