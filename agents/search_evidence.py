@@ -56,7 +56,7 @@ def _at(scores: Sequence[float], place: int) -> float:
 
 
 def _share(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 0.0
+    return part / whole if whole > 1e-9 else 0.0
 
 
 def _z(scores: Sequence[float]) -> float:
