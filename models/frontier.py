@@ -162,7 +162,7 @@ class Frontier:
         self._clock = clock
         self._random = random.Random(seed)
         self._slots = Slots(max_concurrency)
-        self._clients = LoopClients(self._make_client)
+        self._clients = LoopClients()
         self._checks = SchemaChecks()
         new_field = self.provider in _NEW_LIMIT_FIELD
         self._dialect = Dialect(
@@ -289,7 +289,7 @@ class Frontier:
         return self._judge(call, completion, endpoint)
 
     async def _post(self, call: _Call) -> bytes:
-        client = await self._clients.get()
+        client = await self._clients.get(self._make_client)
         limit = min(self._timeout_s, max(call.deadline - self._clock(), 0.001))
         key = call.request.task_key
         named = self._is_local and key and key.isascii() and key.isprintable()

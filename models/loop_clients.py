@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from weakref import WeakKeyDictionary
 
@@ -18,14 +19,13 @@ _Lease = AsyncGenerator[AsyncOpenAI, None]
 
 
 class LoopClients:
-    """Makes a client on a loop's first call and closes it with the loop.
+    """Holds each loop's client from its first call until the loop ends.
 
-    Args:
-        make: Builds a client; must not wait.
+    Dropping this object closes the running loop's client as well: nothing here refers back to it,
+    so its leases are finalised at once, and by their loop.
     """
 
-    def __init__(self, make: Callable[[], AsyncOpenAI]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[_Lease, AsyncOpenAI]] = (
             WeakKeyDictionary()
@@ -36,15 +36,16 @@ class LoopClients:
         with self._lock:
             return len(self._held)
 
-    async def get(self) -> AsyncOpenAI:
-        """The running loop's client."""
+    async def get(self, make: Callable[[], AsyncOpenAI]) -> AsyncOpenAI:
+        """The running loop's client, made on its first call; `make` must not wait."""
         loop = asyncio.get_running_loop()
         with self._lock:
             held = self._held.get(loop)
         if held is not None:
             return held[1]
-        lease = self._lease(loop)
-        client = await anext(lease)  # runs to its yield without giving way to another task
+        client = make()
+        lease = _lease(client, weakref.ref(self), loop)
+        await anext(lease)  # runs to its yield without giving way to another task
         with self._lock:
             # A client keeps its loop alive, so a loop that ended without a word is dropped here.
             for ended in [known for known in self._held if known.is_closed()]:
@@ -54,16 +55,23 @@ class LoopClients:
 
     async def aclose(self) -> None:
         """Close the running loop's client; other loops close theirs when they end."""
-        with self._lock:
-            held = self._held.pop(asyncio.get_running_loop(), None)
-        if held is not None:
-            await held[0].aclose()
+        lease = self._drop(asyncio.get_running_loop())
+        if lease is not None:
+            await lease.aclose()
 
-    async def _lease(self, loop: asyncio.AbstractEventLoop) -> _Lease:
-        client = self._make()
-        try:
-            yield client
-        finally:
-            with self._lock:
-                self._held.pop(loop, None)
-            await client.close()
+    def _drop(self, loop: asyncio.AbstractEventLoop) -> _Lease | None:
+        with self._lock:
+            held = self._held.pop(loop, None)
+        return None if held is None else held[0]
+
+
+async def _lease(
+    client: AsyncOpenAI, owner: weakref.ref[LoopClients], loop: asyncio.AbstractEventLoop
+) -> _Lease:
+    try:
+        yield client
+    finally:
+        clients = owner()
+        if clients is not None:
+            clients._drop(loop)  # noqa: SLF001  # one unit
+        await client.close()
