@@ -1,7 +1,7 @@
 """BM25 over a fixed list of texts: bm25s with our words.
 
 Its statistics (document frequencies, mean length) belong to the whole list, so a changed list is
-indexed anew; for 100,000 passages of 100 words that takes about half a minute. Rows are positions
+indexed anew; for 100,000 passages of 100 words that takes some forty seconds. Rows are positions
 in the list: ids, ties and fusion are the index's business.
 """
 
