@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +225,26 @@ def file_digest(path: Path) -> str:
     except OSError as error:  # a read-only cache costs time, not correctness
         logger.debug("digest of %s not remembered: %s", path, error)
     return digest
+
+
+def check_complete(base: Base, missing: Iterable[str], *, made_anew: tuple[str, ...]) -> None:
+    """Refuse a base that lacks weights, which transformers would fill with random numbers.
+
+    Args:
+        base: The base that was loaded.
+        missing: Names of the weights that were not in its files.
+        made_anew: Beginnings of names that need not be there (a new head, an unused pooler).
+
+    Raises:
+        WeightsError: Another weight is missing.
+    """
+    lacking = sorted(name for name in missing if not name.startswith(made_anew))
+    if lacking:
+        raise WeightsError(
+            f"Base model {base.name!r} in {str(base.path)!r} lacks {len(lacking)} weights, "
+            f"{lacking[0]!r} first: download it again, or give another base.",
+            model=base.name,
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def _viterbi(log_probs: Floats) -> Tags:
     insides = begins + 1
     score = log_probs[0].astype(np.float64)
     score[insides] = _NEVER
-    came_from = np.zeros((num_units, num_tags), dtype=np.int64)
+    came_from = np.zeros((num_units, num_tags), dtype=np.int16)
     for i in range(1, num_units):
         # O and every B may follow anything; an I follows only its own B or I.
         came_from[i] = score.argmax()
@@ -101,6 +102,48 @@ def to_spans(
             )
         )
     return tuple(spans)
+
+
+class Doubts(TypedDict):
+    """Numbers about decoded tags, as `Tagging` explains them."""
+
+    log_probability: float
+    mean_log_probability: float
+    min_probability: float
+    min_margin: float
+    mean_entropy: float
+    max_entropy: float
+    max_missed: float
+
+
+def doubts(log_probs: Floats, tags: Tags) -> Doubts:
+    """How sure the tags of at least one unit are."""
+    probs = np.exp(log_probs.astype(np.float64))
+    rows = np.arange(len(tags))
+    chosen = probs[rows, tags]
+    others = probs.copy()
+    others[rows, tags] = 0.0
+    entropy = -(probs * log_probs).sum(axis=1)
+    outside = tags == OUTSIDE
+    log_chosen = log_probs[rows, tags].astype(np.float64)
+    return {
+        "log_probability": min(0.0, float(log_chosen.sum())),
+        "mean_log_probability": min(0.0, float(log_chosen.mean())),
+        "min_probability": _unit_interval(chosen.min()),
+        "min_margin": float((chosen - others.max(axis=1)).min()),
+        "mean_entropy": max(0.0, float(entropy.mean())),
+        "max_entropy": max(0.0, float(entropy.max())),
+        "max_missed": _unit_interval((1.0 - chosen[outside]).max()) if outside.any() else 0.0,
+    }
+
+
+def missed(log_probs: Floats, tags: Tags) -> list[float]:
+    """By label, the largest probability of a unit that is in no span of the label."""
+    probs = np.exp(log_probs.astype(np.float64))
+    by_label = probs[:, 1::2] + probs[:, 2::2]
+    held = np.flatnonzero(tags)
+    by_label[held, (tags[held] - 1) // 2] = 0.0
+    return [_unit_interval(value) for value in by_label.max(axis=0)]
 
 
 @dataclass(frozen=True, slots=True)

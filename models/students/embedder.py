@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from journeyman.models.catalog import Base, file_digest, resolve
+from journeyman.models.catalog import Base, check_complete, file_digest, resolve
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.device import computing, pick_device, set_threads
@@ -245,11 +245,15 @@ def load_tower(
     from safetensors import SafetensorError, safe_open
 
     with quiet_loading():
-        module: torch.nn.Module = transformers.AutoModel.from_pretrained(
-            base.path, local_files_only=True, dtype=getattr(torch, dtype)
+        module, info = transformers.AutoModel.from_pretrained(
+            base.path,
+            local_files_only=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
         )
+    check_complete(base, info["missing_keys"], made_anew=("pooler.",))
     if weights is None:
-        return module
+        return cast("torch.nn.Module", module)
     try:
         with safe_open(weights, framework="pt") as file:
             taught_on = (file.metadata() or {}).get("base", "")
@@ -269,7 +273,7 @@ def load_tower(
             f"embedder again, or restore the file.",
             model=base.name,
         ) from error
-    return module
+    return cast("torch.nn.Module", module)
 
 
 def save_tower(module: torch.nn.Module, base: Base, path: Path) -> None:

@@ -75,6 +75,60 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], 
 
 
 @dataclass(frozen=True, slots=True)
+class Tokenized:
+    """A text as tokens, and the words and punctuation marks ("units") that they belong to.
+
+    Attributes:
+        ids: Token ids, without special tokens.
+        units: Character ranges (num_units, 2) in the text, in order, none empty.
+        first: The first token of each unit (num_units,).
+    """
+
+    ids: list[int]
+    units: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokenized]:
+    """Texts as tokens of any number: nothing is cut."""
+    clean = [encodable(text) for text in texts]
+    encodings = tokenizer.encode_batch(clean, add_special_tokens=False)
+    return [
+        _grouped(text, encoding.ids, encoding.offsets, encoding.word_ids)
+        for text, encoding in zip(clean, encodings, strict=True)
+    ]
+
+
+def _grouped(
+    text: str,
+    ids: list[int],
+    offsets: list[tuple[int, int]],
+    word_ids: list[int | None],
+) -> Tokenized:
+    """Pieces of one word make one unit; the tokenizer splits words at punctuation."""
+    firsts = [i for i, word in enumerate(word_ids) if i == 0 or word != word_ids[i - 1]]
+    units, kept = [], []
+    for first, following in zip(firsts, [*firsts[1:], len(ids)], strict=True):
+        start, end = offsets[first][0], offsets[following - 1][1]
+        while start < end and text[start].isspace():  # byte-level tokens carry the space before
+            start += 1
+        if start < end:
+            units.append((start, end))
+            kept.append(first)
+    return Tokenized(
+        ids, np.array(units, dtype=np.int64).reshape(-1, 2), np.array(kept, dtype=np.int64)
+    )
+
+
+def special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special tokens that the model expects before and after a text."""
+    encoding = tokenizer.encode("a")
+    mask = encoding.special_tokens_mask
+    inner = [i for i, special in enumerate(mask) if not special]
+    return encoding.ids[: inner[0]], encoding.ids[inner[-1] + 1 :]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of a text's tokens that goes through the model at once.
 

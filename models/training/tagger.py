@@ -1,0 +1,373 @@
+"""Teaching a tagger: AdamW on token classification, with early stopping on held-out loss.
+
+Runs in float32. The same examples, settings, device and library versions give the same weights. The
+folder appears only when training has finished. Knows nothing of where the examples come from.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from journeyman.models.catalog import resolve
+from journeyman.models.errors import ConfigError
+from journeyman.models.students import bio
+from journeyman.models.students.device import computing, pick_device
+from journeyman.models.students.tagger import OVERLAP, WINDOW, Tagger
+from journeyman.models.students.tagger_weights import Facts, new_module, write_tagger
+from journeyman.models.students.tokens import (
+    length_sorted,
+    load_tokenizer,
+    pad,
+    special_ids,
+    tokenize,
+    windows,
+)
+from journeyman.models.types import Span
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_IGNORED = -100  # what torch's cross entropy leaves out
+_FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
+_PATIENCE = 2  # epochs without a better held-out loss
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedText:
+    """A teaching example: a text and every span in it.
+
+    Attributes:
+        text: Of any length.
+        spans: Not overlapping; their labels, starts and ends are used.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainProgress:
+    """Where training is.
+
+    Attributes:
+        step: Steps done.
+        num_steps: Steps if it does not stop early.
+        epoch: Epoch, from 1.
+        loss: Mean loss of the epoch so far.
+    """
+
+    step: int
+    num_steps: int
+    epoch: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What training did.
+
+    Attributes:
+        seconds: Wall time.
+        loss: Mean training loss of the epoch whose weights were kept.
+        held_out_loss: Loss of the kept weights on held-out examples; None without any.
+        held_out_f1: Micro F1 of exact spans on them; None without any.
+        num_examples: Examples that were learned from.
+        num_held_out: Examples that were not.
+        num_inexact_spans: Spans that begin or end inside a word, or overlap another.
+        num_epochs: Epochs run.
+        best_epoch: The epoch whose weights were kept.
+        losses: Mean training loss by epoch.
+        held_out_losses: Held-out loss by epoch; empty without held-out examples.
+        fingerprint: Of the tagger that was written.
+    """
+
+    seconds: float
+    loss: float
+    held_out_loss: float | None
+    held_out_f1: float | None
+    num_examples: int
+    num_held_out: int
+    num_inexact_spans: int
+    num_epochs: int
+    best_epoch: int
+    losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One window as the model sees it: token ids and the tag of each (or `_IGNORED`)."""
+
+    ids: list[int]
+    tags: NDArray[np.int64]
+
+
+def train_tagger(
+    examples: Sequence[TaggedText],
+    labels: Sequence[str],
+    *,
+    base: str = "all-MiniLM-L6-v2",
+    out: Path,
+    epochs: int = 8,
+    batch_size: int = 16,
+    learning_rate: float = 5e-4,
+    warmup_share: float = 0.1,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+    device: str | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
+    held_out_share: float = 0.1,
+) -> TrainReport:
+    """Teach a tagger and write it to a new folder, to be used as `Tagger(weights=out)`.
+
+    Args:
+        examples: At least one.
+        labels: What spans may be marked as; each span's label is one of them.
+        base: An encoder, as `catalog.resolve` takes it.
+        out: Folder that does not exist yet, or is empty.
+        epochs: Most passes over the examples.
+        batch_size: Windows per step.
+        learning_rate: Highest, after warm-up; it then falls linearly to 0.
+        warmup_share: Share of the steps over which it rises.
+        weight_decay: AdamW's, for weight matrices alone.
+        seed: For the split, the order, the new head and dropout.
+        device: `cpu`, `cuda`, ...; CUDA where there is one, if None.
+        progress: Called after every step; what it raises ends the training and leaves no folder.
+        held_out_share: Share of the examples, in [0, 1), that early stopping watches. With fewer
+            than 20 examples none are held out.
+
+    Raises:
+        ConfigError: No examples, no labels, a label twice, or a span with another label.
+        WeightsError: The base is missing, or `out` is not empty.
+    """
+    start = time.perf_counter()
+    _check(examples, labels)
+    import torch
+
+    place = pick_device(device)
+    learned, held_out = _split(examples, held_out_share, seed)
+    with torch.random.fork_rng(devices=[] if place == "cpu" else None):
+        torch.manual_seed(seed)
+        course = _Course(base, labels, place)
+        rows = course.rows(learned)
+        held_out_rows = course.rows(held_out)
+        schedule = _Schedule(
+            epochs, batch_size, learning_rate, warmup_share, weight_decay, seed, progress
+        )
+        run = _fit(course, rows, held_out_rows, schedule)
+    facts = Facts(tuple(labels), base, course.base.digest, WINDOW, OVERLAP)
+    write_tagger(out, course.module, course.base, facts)
+    tagger = Tagger(weights=out, device=place)
+    report = TrainReport(
+        seconds=0.0,
+        loss=run.losses[run.best_epoch - 1],
+        held_out_loss=run.held_out_losses[run.best_epoch - 1] if held_out else None,
+        held_out_f1=_f1(tagger, held_out) if held_out else None,
+        num_examples=len(learned),
+        num_held_out=len(held_out),
+        num_inexact_spans=course.num_inexact,
+        num_epochs=len(run.losses),
+        best_epoch=run.best_epoch,
+        losses=tuple(run.losses),
+        held_out_losses=tuple(run.held_out_losses),
+        fingerprint=tagger.fingerprint(),
+    )
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def _check(examples: Sequence[TaggedText], labels: Sequence[str]) -> None:
+    if not examples or not labels:
+        raise ConfigError(
+            f"A tagger cannot be taught with {len(examples)} examples and {len(labels)} labels: "
+            f"give at least one of each."
+        )
+    if len(set(labels)) != len(labels):
+        raise ConfigError(f"The tagger's labels {list(labels)} name one twice: name each once.")
+
+
+def _split(
+    examples: Sequence[TaggedText], share: float, seed: int
+) -> tuple[list[TaggedText], list[TaggedText]]:
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)
+    enough = len(examples) >= _FEWEST_TO_HOLD_OUT
+    num_held_out = max(1, round(share * len(examples))) if enough and share > 0 else 0
+    held_out = set(order[:num_held_out])
+    return (
+        [example for i, example in enumerate(examples) if i not in held_out],
+        [examples[i] for i in sorted(held_out)],
+    )
+
+
+class _Course:
+    """The model that learns, and how texts become its rows."""
+
+    def __init__(self, base: str, labels: Sequence[str], device: str) -> None:
+        self.base = resolve(base)
+        self.labels = labels
+        self.device = device
+        self.num_inexact = 0
+        self._tokenizer = load_tokenizer(self.base.path)
+        self._prefix, self._suffix = special_ids(self._tokenizer)
+        self.module: PreTrainedModel = new_module(self.base, labels)
+        self._pad_id = int(self.module.config.pad_token_id or 0)
+        self.module.to(device)
+
+    def rows(self, examples: Sequence[TaggedText]) -> list[_Row]:
+        """The examples' windows with a tag on the first token of each unit."""
+        rows = []
+        pieces = tokenize(self._tokenizer, [example.text for example in examples])
+        room = WINDOW - len(self._prefix) - len(self._suffix)
+        for example, text in zip(examples, pieces, strict=True):
+            aligned = bio.align(example.spans, text.units, self.labels)
+            self.num_inexact += aligned.num_inexact
+            tags = np.full(len(text.ids), _IGNORED, dtype=np.int64)
+            tags[text.first] = aligned.tags
+            for window in windows(len(text.ids), room, OVERLAP):
+                inner = tags[window.start : window.end]
+                ids = text.ids[window.start : window.end]
+                rows.append(self._row(ids, inner))
+        return rows
+
+    def _row(self, ids: list[int], tags: NDArray[np.int64]) -> _Row:
+        before = np.full(len(self._prefix), _IGNORED, dtype=np.int64)
+        after = np.full(len(self._suffix), _IGNORED, dtype=np.int64)
+        return _Row([*self._prefix, *ids, *self._suffix], np.concatenate([before, tags, after]))
+
+    def loss(self, batch: Sequence[_Row]) -> tuple[torch.Tensor, int]:
+        """Mean loss over a batch's tagged tokens, and their number."""
+        import torch
+
+        ids, mask = pad([row.ids for row in batch], self._pad_id)
+        tags, _ = pad([row.tags.tolist() for row in batch], _IGNORED)
+        logits = self.module(
+            input_ids=torch.from_numpy(ids).to(self.device),
+            attention_mask=torch.from_numpy(mask).to(self.device),
+        ).logits
+        target = torch.from_numpy(tags).to(self.device)
+        loss = torch.nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), target.flatten(), ignore_index=_IGNORED
+        )
+        return loss, int((tags != _IGNORED).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_share: float
+    weight_decay: float
+    seed: int
+    progress: Callable[[TrainProgress], None] | None
+
+
+@dataclass(slots=True)
+class _Run:
+    losses: list[float]
+    held_out_losses: list[float]
+    best_epoch: int = 0
+
+
+def _fit(
+    course: _Course, rows: Sequence[_Row], held_out: Sequence[_Row], schedule: _Schedule
+) -> _Run:
+    """Train the course's module and leave it with the weights of its best epoch."""
+    import torch
+    from transformers import get_linear_schedule_with_warmup
+
+    order = random.Random(schedule.seed)
+    num_steps = schedule.epochs * -(-len(rows) // schedule.batch_size)
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(course.module, schedule.weight_decay), lr=schedule.learning_rate
+    )
+    warmup = int(schedule.warmup_share * num_steps)
+    rate = get_linear_schedule_with_warmup(optimizer, warmup, num_steps)
+    run = _Run([], [])
+    best: dict[str, torch.Tensor] = {}
+    step = 0
+    for epoch in range(1, schedule.epochs + 1):
+        course.module.train()
+        total, count = 0.0, 0
+        for batch in _shuffled_batches(rows, schedule.batch_size, order):
+            with computing(course.device):  # one step at a time, so that serving gets its turn
+                loss, num_tags = course.loss([rows[i] for i in batch])
+                if num_tags:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    torch.nn.utils.clip_grad_norm_(course.module.parameters(), 1.0)
+                    optimizer.step()
+                    total += float(loss.detach()) * num_tags
+                    count += num_tags
+                rate.step()
+                optimizer.zero_grad(set_to_none=True)
+            step += 1
+            if schedule.progress is not None:
+                mean = total / max(count, 1)
+                schedule.progress(TrainProgress(step, num_steps, epoch, mean))
+        run.losses.append(total / max(count, 1))
+        if _is_best(course, held_out, run):
+            run.best_epoch = epoch
+            if held_out:
+                best = {k: v.detach().clone() for k, v in course.module.state_dict().items()}
+        elif epoch - run.best_epoch >= _PATIENCE:
+            break
+    if best:
+        course.module.load_state_dict(best)
+    return run
+
+
+def _shuffled_batches(
+    rows: Sequence[_Row], batch_size: int, order: random.Random
+) -> list[list[int]]:
+    """Batches of roughly like length, others in every epoch, in random order."""
+    blurred = [len(row.ids) * order.uniform(0.9, 1.1) for row in rows]
+    by_length = sorted(range(len(rows)), key=blurred.__getitem__)
+    batches = [by_length[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    order.shuffle(batches)
+    return batches
+
+
+def _is_best(course: _Course, held_out: Sequence[_Row], run: _Run) -> bool:
+    """Measure the held-out loss; without held-out examples the last epoch is the best."""
+    if not held_out:
+        return True
+    run.held_out_losses.append(_held_out_loss(course, held_out))
+    return run.held_out_losses[-1] <= min(run.held_out_losses)
+
+
+def _held_out_loss(course: _Course, rows: Sequence[_Row]) -> float:
+    import torch
+
+    course.module.eval()
+    total, count = 0.0, 0
+    for batch in length_sorted([len(row.ids) for row in rows], 32):
+        with computing(course.device), torch.inference_mode():
+            loss, num_tags = course.loss([rows[i] for i in batch])
+            if num_tags:
+                total += float(loss) * num_tags
+                count += num_tags
+    return total / max(count, 1)
+
+
+def _parameter_groups(module: PreTrainedModel, decay: float) -> list[dict[str, object]]:
+    matrices = [p for p in module.parameters() if p.ndim >= 2]
+    others = [p for p in module.parameters() if p.ndim < 2]
+    return [
+        {"params": matrices, "weight_decay": decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _f1(tagger: Tagger, examples: Sequence[TaggedText]) -> float:
+    taggings = tagger.predict([example.text for example in examples])
+    return bio.span_f1([e.spans for e in examples], [t.spans for t in taggings])
