@@ -210,7 +210,7 @@ class OrchestratorNodes:
         self._tell(state["run"], step, planned)
         return {"waves": planned}
 
-    async def finish(self, state: RunState, step: Step) -> dict[str, Any]:
+    async def finish(self, state: RunState, _: Step) -> dict[str, Any]:
         """Everything is answered: close the record, then let the answers out."""
         answers = state["answers"]
         values = {task_id: answer.model_dump(mode="json") for task_id, answer in answers.items()}

@@ -1,7 +1,8 @@
 """Turns what the graph did into trace records.
 
 The journal is the only place where the graph's words (task, attempt, decision, answer) become
-the trace's rows (runs, spans, attempts, escalations). Knows neither tables nor files: the recorder does.
+the trace's rows (runs, spans, attempts, escalations). Knows neither tables nor files: the recorder
+does.
 """
 
 from __future__ import annotations

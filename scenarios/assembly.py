@@ -22,7 +22,7 @@ from journeyman.models.students.tagger import Tagger
 from journeyman.scenarios.corpora import read_corpus
 from journeyman.scenarios.datasets import routes_in_use
 from journeyman.scenarios.schemas import extraction_schema
-from journeyman.scenarios.spec import RetrievalSettings, RoutingSettings
+from journeyman.scenarios.spec import RoutingSettings
 from journeyman.scenarios.suite import Suite
 
 Progress = Callable[[int, int], None]
@@ -77,12 +77,6 @@ def staff_for(
     if described:
         return Staff({"routing": _label_router(suite, embedder, described)})
     return Staff(agents, _agent_router(embedder, agents))
-
-
-def num_results(suite: Suite) -> int:
-    """How many passages an answer of retrieval holds in this suite."""
-    settings = suite.spec.agents.retrieval or RetrievalSettings()
-    return settings.k
 
 
 def _label_router(suite: Suite, embedder: Embedder, described: Mapping[str, str]) -> Routing:

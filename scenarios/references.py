@@ -55,7 +55,9 @@ def _answers(
     agent: Agent[Any, Any], task: Any, expected: Expected, rng: random.Random
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(agent, Extraction) and isinstance(expected, ExpectedRecord):
-        right = agent.reference_answer(task, expected.spans if expected.by_span else expected.values)
+        right = agent.reference_answer(
+            task, expected.spans if expected.by_span else expected.values
+        )
         return right, agent.wrong_answer(right, rng, text=task.text)
     if isinstance(agent, Retrieval) and isinstance(expected, ExpectedRanking):
         best_first = sorted(expected.grades, key=lambda name: -expected.grades[name])

@@ -19,13 +19,13 @@ EXAMPLES = """Narrow sub-agents on small models you own; a frontier model when i
 
 Examples:
 
-  journeyman demo                                   the desk suite, offline
+  journeyman demo                               the desk suite, offline
 
-  journeyman ask "KeyError in loader.py line 88"    one request through the graph
+  journeyman ask "KeyError in loader.py l. 88"  one request
 
-  journeyman run scenarios/suites/desk/desk.yaml    a suite, with its figures
+  journeyman run snips --limit 200              a suite and its figures
 
-  journeyman traces list                            what happened
+  journeyman traces list                        what happened
 """
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from journeyman.models.types import content_hash
 Vectors = NDArray[np.float32]
 
 TEMPERATURE = 0.05
-"""Cosines of MiniLM lie close together; this makes a zero-shot softmax that is neither flat nor sure."""
+"""Cosines of MiniLM lie close together: with this a zero-shot softmax is neither flat nor sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Classifier:
         labels: Description by label; the order is kept.
         head: Fitted head, whose classes may include labels without a description (out of scope).
         taught_vectors: Unit vectors (n, d) of the taught texts, for the distance to the nearest.
+        names: Read a label's name together with its description.
     """
 
     name = "classifier"
@@ -61,18 +62,20 @@ class Classifier:
         *,
         head: LinearHead | None = None,
         taught_vectors: Vectors | None = None,
+        names: bool = True,
     ) -> None:
         self._embedder = embedder
         self._labels = dict(labels)
         self._head = head
         self._taught = taught_vectors
+        self._names = names
 
     @cached_property
     def _label_vectors(self) -> Vectors:
-        texts = [
-            f"{label.replace('_', ' ')}: {text}" if text else label.replace("_", " ")
-            for label, text in self._labels.items()
-        ]
+        texts = []
+        for label, text in self._labels.items():
+            name = label.replace("_", " ")
+            texts.append(f"{name}: {text}" if text and self._names else text or name)
         return np.asarray(self._embedder.embed_documents(texts), dtype=np.float32)
 
     def predict(self, items: Sequence[str]) -> list[Classification]:
@@ -108,6 +111,7 @@ class Classifier:
             [
                 self._embedder.fingerprint(),
                 self._labels,
+                self._names,
                 self._head.fingerprint() if self._head is not None else "zero-shot",
             ]
         )

@@ -1,0 +1,63 @@
+"""`journeyman demo`: the shipped desk suite, offline, with the embedded models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from journeyman.cli.console import ExitCode, say, talk
+
+STORE = ".journeyman/demo.db"
+ERROR_RATE = 0.03
+LATENCY_MS = 40.0
+
+
+def demo(
+    store: Annotated[Path, typer.Option(help="Where the runs are recorded.")] = Path(STORE),
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many reports.")] = None,
+) -> None:
+    """Run the bug-report desk offline and show what happened.
+
+    Examples:
+
+      journeyman demo
+
+      journeyman demo --limit 40 --store /tmp/demo.db
+    """
+    from journeyman.cli.execute import execute
+    from journeyman.cli.figures import render
+    from journeyman.graph.settings import Settings
+    from journeyman.scenarios.execution import REFERENCE_PRICE, ExecutionOptions, ReferenceOptions
+    from journeyman.scenarios.paths import find_suite
+    from journeyman.traces.store import Store
+
+    options = ExecutionOptions(
+        parts=("test", "stream"),
+        limit=limit,
+        reference=ReferenceOptions(error_rate=ERROR_RATE, latency_ms=LATENCY_MS),
+        argv=("demo",),
+    )
+    price = REFERENCE_PRICE
+    talk(
+        f"The frontier is a stand-in on loopback: it answers from the suite's references, "
+        f"wrongly in {ERROR_RATE:.0%} of tasks, in {LATENCY_MS:.0f} ms, at ${price.input_per_million_usd:g} "
+        f"and ${price.output_per_million_usd:g} per million tokens."
+    )
+    with Store.open(store) as opened:
+        report = execute(find_suite("desk"), Settings(), opened, options)
+    say(render(report, reference=True))
+    say()
+    say(
+        "Nothing is certified yet, so every task was escalated as `uncertified`, and every\n"
+        "escalation is on record as teaching material."
+    )
+    say()
+    say("Next:")
+    say(f"  journeyman traces list --store {store}          what happened, run by run")
+    say(f"  journeyman traces show ID --store {store}       one run: spans, evidence, answers")
+    say("  journeyman run desk --trust-uncertified                     students alone")
+    say('  journeyman ask "TypeError in app.py line 3"            one request of your own')
+    if report.errors:
+        raise typer.Exit(ExitCode.ERROR)

@@ -1,0 +1,69 @@
+"""Runs a suite for a command: progress on stderr, results as they come, the report at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journeyman.cli.console import emit, talk
+from journeyman.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from journeyman.graph.settings import Settings
+    from journeyman.scenarios.execution import ExecutionOptions
+    from journeyman.scenarios.report import Report
+    from journeyman.scenarios.runner import ScenarioResult
+    from journeyman.traces.store import Store
+
+
+def execute(
+    path: Path, settings: Settings, store: Store, options: ExecutionOptions, *, json: bool = False
+) -> Report:
+    """Run one suite to its end.
+
+    Raises:
+        ConfigError: The suite or its data cannot be used.
+    """
+    from journeyman.scenarios.execution import Execution
+    from journeyman.scenarios.suite import load_suite
+
+    suite = load_suite(path)
+    if not json:
+        talk(f"{suite.name}: {suite.spec.description.strip()}")
+    with Progress("passages embedded", quiet=json) as embedding:
+        execution = Execution(suite, settings, store, options, progress=embedding.update)
+
+    async def run() -> None:
+        total = len(execution.scenarios)
+        with Progress("scenarios", total, quiet=json) as progress:
+            async for result in execution.run():
+                progress.advance()
+                if json:
+                    emit(_line(result))
+
+    if execution.scenarios:
+        asyncio.run(run())
+    return execution.report
+
+
+def _line(result: ScenarioResult) -> dict[str, object]:
+    return {
+        "event": "scenario",
+        "id": result.scenario.id,
+        "run_id": result.run_id,
+        "right": result.is_right,
+        "duration_ms": round(result.duration_ms, 2),
+        "error": result.error,
+        "tasks": [
+            {
+                "agent": task.agent,
+                "source": task.answer.source if task.answer else None,
+                "reason": task.answer.reason if task.answer else None,
+                "certified": task.answer.certified if task.answer else False,
+                "confidence": task.answer.confidence if task.answer else None,
+                "cost_microusd": task.answer.cost_microusd if task.answer else None,
+            }
+            for task in result.tasks
+        ],
+    }

@@ -1,0 +1,86 @@
+"""A suite's report as text for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from journeyman.cli.console import table
+
+if TYPE_CHECKING:
+    from journeyman.scenarios.estimates import Estimate
+    from journeyman.scenarios.report import AgentFigures, Report
+
+
+def render(report: Report, *, reference: bool) -> str:
+    """Tables of work, quality and cost by sub-agent, with what the numbers rest on."""
+    blocks = [_work(report), _quality(report)]
+    if reference:
+        blocks.append(
+            "The frontier here is the reference frontier: a stand-in that answers from the suite's\n"
+            "references. Its quality, cost and latency say nothing about any real model."
+        )
+    if report.errors:
+        listed = "\n".join(f"  {name}: {error}" for name, error in report.errors[:10])
+        blocks.append(f"{len(report.errors)} scenarios ended in an error:\n{listed}")
+    return "\n\n".join(blocks)
+
+
+def _work(report: Report) -> str:
+    rows = [_work_row(name, figures) for name, figures in report.agents.items()]
+    headers = [
+        "sub-agent",
+        "tasks",
+        "student",
+        "frontier",
+        "open",
+        "why escalated",
+        "p50 ms",
+        "p95 ms",
+        "cost",
+        "frontier-only",
+    ]
+    return table(headers, rows, right=frozenset({1, 2, 3, 4, 6, 7, 8, 9}))
+
+
+def _work_row(name: str, figures: AgentFigures) -> list[str]:
+    from journeyman.scenarios.report import percentile
+
+    reasons = ", ".join(f"{reason} {n}" for reason, n in figures.escalations.most_common())
+    return [
+        name,
+        str(figures.num_tasks),
+        str(figures.answered_by["student"]),
+        str(figures.answered_by["frontier"]),
+        str(figures.answered_by["none"]),
+        reasons or "-",
+        _ms(percentile(figures.latencies_ms, 50)),
+        _ms(percentile(figures.latencies_ms, 95)),
+        _usd(figures.cost_microusd),
+        _usd(figures.frontier_only_microusd),
+    ]
+
+
+def _quality(report: Report) -> str:
+    rows = []
+    for agent in report.agents:
+        student = report.quality(agent, "student")
+        frontier = report.quality(agent, "frontier")
+        system = report.quality(agent, "system")
+        rows += [
+            [agent, name, *(_estimate(arm.get(name)) for arm in (student, frontier, system))]
+            for name in system
+        ]
+    headers = ["sub-agent", "metric", "student alone", "frontier", "system"]
+    return table(headers, rows) + "\n(in brackets: 95 % interval)"
+
+
+def _estimate(found: Estimate | None) -> str:
+    return "-" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _usd(microusd: int | None) -> str:
+    return "unknown" if microusd is None else f"${microusd / 1e6:.4f}"

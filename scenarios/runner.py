@@ -1,0 +1,257 @@
+"""Runs a suite through the real graph and keeps what each arm answered.
+
+Every scenario is one run of the orchestrator. The student's attempt, the frontier's answer and the
+answer that left the system are judged apart: three arms of the same pass. Where a student's answer
+was accepted, the frontier's is asked for outside the graph if that is free of charge. Knows no
+files and prints nothing: callers get results as they finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from langchain_core.messages import HumanMessage
+
+from journeyman.graph.agent_graph import FrontierClient
+from journeyman.graph.orchestrator import Orchestrator, create_orchestrator
+from journeyman.graph.state import Context, RunInput, Task
+from journeyman.models.errors import JourneymanError, ModelError
+from journeyman.models.types import Answer, Attempt, FrontierReply, FrontierRequest
+from journeyman.scenarios.assembly import Staff
+from journeyman.scenarios.judging import given
+from journeyman.scenarios.metrics import Given, exact
+from journeyman.scenarios.references import task_for
+from journeyman.scenarios.scenario import Expected, Scenario
+from journeyman.traces.recorder import Recorder
+
+Arm = Literal["student", "frontier", "system"]
+ARMS: tuple[Arm, ...] = ("student", "frontier", "system")
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task of a scenario.
+
+    Attributes:
+        agent: The sub-agent.
+        expected: What is right; None where nothing is known.
+        given: What each arm answered; an arm that was not asked is absent.
+        answer: The answer that left the system; None where the plan left the task out.
+        frontier_cost_microusd: What asking the frontier costs for this task; None if unknown.
+    """
+
+    agent: str
+    expected: Expected | None
+    given: Mapping[Arm, Given]
+    answer: Answer | None
+    frontier_cost_microusd: int | None
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """One scenario, finished.
+
+    Attributes:
+        scenario: What was run.
+        run_id: The run on record; empty where none was started.
+        tasks: Its tasks, those that were expected but not planned included.
+        duration_ms: Wall time.
+        error: Why the scenario has no result; None where it has one.
+    """
+
+    scenario: Scenario
+    run_id: str = ""
+    tasks: tuple[TaskResult, ...] = ()
+    duration_ms: float = 0.0
+    error: str | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """What left the system is wholly right, for every task that something is known of."""
+        judged = [task for task in self.tasks if task.expected is not None]
+        return self.error is None and all(
+            exact(task.expected, task.given["system"]) for task in judged if task.expected
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a suite is run.
+
+    Attributes:
+        concurrency: Scenarios in flight at once.
+        timeout_s: Seconds until a scenario is given up.
+        trust_uncertified: For experiments: accept what nobody certified.
+        shadow: Also ask the frontier where a student's answer was accepted, to measure its arm.
+        suite_run_id: Kept with every run on record.
+    """
+
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    trust_uncertified: bool = False
+    shadow: bool = False
+    suite_run_id: str | None = None
+
+
+@dataclass
+class _Seen:
+    """What one run told while it went on."""
+
+    attempts: dict[str, Any] = field(default_factory=dict)
+    agents: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    run_id: str = ""
+
+
+class SuiteRunner:
+    """Runs scenarios through one graph.
+
+    Args:
+        staff: The sub-agents.
+        frontier: The large model.
+        recorder: Where runs are recorded; None records nothing.
+        options: How to run.
+    """
+
+    def __init__(
+        self,
+        staff: Staff,
+        frontier: FrontierClient,
+        *,
+        recorder: Recorder | None,
+        options: RunOptions,
+    ) -> None:
+        self._staff = staff
+        self._frontier = frontier
+        self._options = options
+        self._graph: Orchestrator = create_orchestrator(
+            list(staff.agents.values()), frontier, store=recorder, router=staff.router
+        )
+
+    async def run(self, scenarios: Iterable[Scenario]) -> AsyncIterator[ScenarioResult]:
+        """Results as they finish; memory holds what is in flight only."""
+        source = iter(scenarios)
+        results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue(self._options.concurrency)
+        workers = [
+            asyncio.create_task(self._work(source, results))
+            for _ in range(self._options.concurrency)
+        ]
+        try:
+            running = len(workers)
+            while running:
+                result = await results.get()
+                if result is None:
+                    running -= 1
+                else:
+                    yield result
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(
+        self, source: Iterator[Scenario], results: asyncio.Queue[ScenarioResult | None]
+    ) -> None:
+        try:
+            for scenario in source:
+                await results.put(await self._one(scenario))
+        finally:
+            await results.put(None)
+
+    async def _one(self, scenario: Scenario) -> ScenarioResult:
+        start = time.perf_counter()
+        seen = _Seen()
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                await self._invoke(scenario, seen)
+                tasks = await self._tasks(scenario, seen)
+        except TimeoutError:
+            error = f"no result within {self._options.timeout_s:g} s"
+            return ScenarioResult(scenario, seen.run_id, (), _ms_since(start), error)
+        except JourneymanError as failure:
+            return ScenarioResult(scenario, seen.run_id, (), _ms_since(start), str(failure))
+        return ScenarioResult(scenario, seen.run_id, tasks, _ms_since(start))
+
+    async def _invoke(self, scenario: Scenario, seen: _Seen) -> None:
+        context = Context(
+            trust_uncertified=self._options.trust_uncertified,
+            on_frontier_failure="queue",
+            suite_run_id=self._options.suite_run_id,
+            scenario_id=scenario.id,
+            tags=scenario.tags,
+        )
+        stream = self._graph.astream(
+            self._input(scenario), context=context, stream_mode="custom", subgraphs=True
+        )
+        async for part in stream:
+            event: dict[str, Any] = part[1]  # type: ignore[index]  # (namespace, event)
+            seen.run_id = event["run_id"]
+            if event["type"] == "attempt":
+                seen.attempts[event["task_id"]] = event["output"]
+                seen.agents[event["task_id"]] = event["agent"]
+            elif event["type"] == "answer":
+                seen.answers[event["task_id"]] = Answer.model_validate(event["answer"])
+
+    def _input(self, scenario: Scenario) -> RunInput:
+        if scenario.agent is None:
+            return {"messages": [HumanMessage(scenario.text)]}
+        agent = self._staff.agents[scenario.agent]
+        return {"tasks": [Task(agent=agent.name, input=task_for(agent, scenario) or {})]}
+
+    async def _tasks(self, scenario: Scenario, seen: _Seen) -> tuple[TaskResult, ...]:
+        found = [await self._result(scenario, seen, task_id) for task_id in seen.answers]
+        planned = {result.agent for result in found}
+        # A task that the plan left out was answered by nobody: wrong, not absent.
+        missing = [
+            TaskResult(name, expected, dict.fromkeys(ARMS), None, None)
+            for name, expected in scenario.expected.items()
+            if name in self._staff.everyone and name not in planned
+        ]
+        return (*found, *missing)
+
+    async def _result(self, scenario: Scenario, seen: _Seen, task_id: str) -> TaskResult:
+        answer = seen.answers[task_id]
+        agent = self._staff.everyone[answer.agent]
+        arms: dict[Arm, Given] = {
+            "student": given(agent, seen.attempts.get(task_id)),
+            "system": given(agent, answer.value),
+        }
+        cost = answer.cost_microusd
+        if answer.source == "frontier":
+            arms["frontier"] = arms["system"]
+        elif answer.reason is not None:  # asked, and failed
+            arms["frontier"] = None
+        elif self._options.shadow:
+            arms["frontier"], cost = await self._ask(scenario, answer.agent)
+        else:
+            cost = None
+        expected = scenario.expected.get(answer.agent)
+        return TaskResult(answer.agent, expected, arms, answer, cost)
+
+    async def _ask(self, scenario: Scenario, name: str) -> tuple[Given, int | None]:
+        """The frontier's answer to a task that it was not asked in the run."""
+        agent = self._staff.everyone[name]
+        task = task_for(agent, scenario)
+        replies: list[FrontierReply] = []
+
+        async def ask(request: FrontierRequest) -> FrontierReply:
+            named = replace(request, agent=name, task_key=agent.task_key(task))
+            replies.append(await self._frontier.complete(named))
+            return replies[-1]
+
+        try:
+            escalated = await agent.escalate(task, Attempt(None), ask)
+        except ModelError:
+            return None, None
+        costs = [reply.cost_microusd for reply in replies]
+        total = None if None in costs else sum(cost for cost in costs if cost is not None)
+        return given(agent, escalated.output.model_dump(mode="json")), total
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1000
