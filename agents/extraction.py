@@ -261,7 +261,7 @@ class Extraction(Agent[ExtractionTask, Record]):
             json_schema=self._json_schema,
             schema_name=re.sub(r"[^a-zA-Z0-9_-]", "_", self.schema.__name__)[:64],
             agent=self.name,
-            task_key=content_hash(task.model_dump(mode="json")),
+            task_key=self.task_key(task),
             max_output_tokens=min(512 + 64 * num_values, 8192),
         )
 

@@ -224,7 +224,8 @@ def quotes_from_values(
 
     Keys are field names, dotted paths or labels. A value that does not stand in the text as it is
     written is looked for among the text's first words by what they mean: `2024-05-03` finds
-    `3 May 2024`. One that is not found at all is quoted as written.
+    `3 May 2024`. One that is not found at all is quoted as written. Of several values for a field
+    that has one, the first is taken.
     """
     document = Document(text)
     nested = _unflatten(specs, values)
@@ -240,10 +241,10 @@ def quotes_from_values(
         else:
             pairs = [(own[0], nested.get(name), None)]
         for spec, value, item in pairs:
-            several = value if isinstance(value, list | tuple) and spec.repeated else [value]
+            several = value if isinstance(value, list | tuple) else [value]
             quotes.extend(
                 Quote(spec, _quote_for(spec, one, document, normalizer), item)
-                for one in several
+                for one in (several if spec.repeated else several[:1])
                 if one is not None and one != ""
             )
     return quotes

@@ -336,6 +336,7 @@ def test_the_prompt_is_the_same_for_every_text() -> None:
     requests = [agent().frontier_request(ExtractionTask(text=t), NO_ATTEMPT) for t in ("a", "b")]
     assert requests[0].messages[0] == requests[1].messages[0]
     assert requests[0].task_key != requests[1].task_key
+    assert requests[0].task_key == agent().task_key(ExtractionTask(text="a"))
 
 
 def objects_in(schema: Any) -> list[dict[str, Any]]:
@@ -547,6 +548,11 @@ def test_reference_values_may_be_flat_and_by_label() -> None:
         ExtractionTask(text="Jo plays Hamlet"), {"buyer.name": "Jo", "creative-work": ["Hamlet"]}
     )
     assert answer == {"buyer": {"name": "Jo", "city": None}, "work": ["Hamlet"]}
+
+
+def test_of_several_reference_values_for_one_field_the_first_is_taken() -> None:
+    answer = agent().reference_answer(TASK, {"vendor": ("ACME Ltd", "ACME")})
+    assert answer["vendor"] == "ACME Ltd"
 
 
 @pytest.mark.parametrize("with_text", [True, False])
