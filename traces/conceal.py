@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 from journeyman.traces.payloads import DROPPED, HIDDEN, snapshot
-from journeyman.traces.records import Record
+from journeyman.traces.records import Record, ScenarioResultRecord
 from journeyman.traces.redact import Redactor
 
 CONTENT = frozenset(
@@ -62,7 +62,8 @@ def _by_kind(names: AbstractSet[str]) -> _Names:
 
 _COPIED = _by_kind(CONTENT | FACTS | {"evidence"})
 _PAYLOADS = _by_kind(CONTENT)
-_HIDEABLE = _by_kind(CONTENT | (TEXTS - _CODES))
+# Why a scenario failed quotes what was expected; why a task was escalated is one of a few words.
+_HIDEABLE = {**_by_kind(CONTENT | (TEXTS - _CODES)), ScenarioResultRecord: ("reason",)}
 _CHECKS = _by_kind(frozenset({"checks"}))
 _WORDED = _by_kind(frozenset({"attributes", "metrics"}))
 _REDACTED = _by_kind(REDACTED)

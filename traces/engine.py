@@ -49,7 +49,7 @@ def parse_url(target: str | Path) -> URL:
     """
     text = str(target)
     if isinstance(target, Path) or "://" not in text:
-        if text == ":memory:" or not text:
+        if text in {"", ":memory:"} or "\0" in text:
             raise TraceError(f"A trace store is a file, not {text!r}: give a path.")
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     try:

@@ -74,6 +74,8 @@ class Recorder:
         self._capture_content = capture_content
         self._max_queue = max_queue
         self._max_batch = max_batch
+        # Callers that wait for room must not wait for company as well.
+        self._enough = max(1, min(max_batch, max_queue // 2))
         self._linger = linger_seconds
         self._max_block = max_block_seconds
         self._pid = os.getpid()
@@ -104,7 +106,7 @@ class Recorder:
                 return
             if self._is_full(copies):
                 copies = [without_content(record) for record in copies]
-            if len(self._queue) + len(copies) > 2 * self._max_queue:
+            if self._queue and len(self._queue) + len(copies) > 2 * self._max_queue:
                 self._lose(copies)
                 self._complain(TraceError("The trace writer cannot keep pace: records were lost."))
                 return
@@ -112,7 +114,7 @@ class Recorder:
             if was_empty:
                 self._oldest = time.monotonic()
             self._queue.extend(copies)
-            if was_empty or len(self._queue) >= self._max_batch:  # else it is counting down already
+            if was_empty or len(self._queue) >= self._enough:  # else it is counting down already
                 self._changed.notify_all()
 
     async def committed(self, run_id: str, *, timeout: float = 30.0) -> bool:  # noqa: ASYNC109  # a deadline of the writer, not of the caller
@@ -178,7 +180,7 @@ class Recorder:
         return True
 
     def _is_full(self, records: Sequence[Record]) -> bool:
-        return len(self._queue) + len(records) > self._max_queue
+        return bool(self._queue) and len(self._queue) + len(records) > self._max_queue
 
     def _wait_for_room(self, records: Sequence[Record]) -> None:
         # After one vain wait the writer is stuck: later callers do not wait for it as well.
@@ -229,7 +231,7 @@ class Recorder:
             self._handle(batch)
 
     def _is_due(self) -> bool:
-        if self._closing or self._urgent or len(self._queue) >= self._max_batch:
+        if self._closing or self._urgent or len(self._queue) >= self._enough:
             return True
         return bool(self._queue) and time.monotonic() >= self._oldest + self._linger
 

@@ -28,10 +28,11 @@ _SECRET_FIELD = re.compile(
     re.VERBOSE,
 )
 
-# Forms that issuers document; the lengths keep ordinary words out.
+# Forms that issuers document; lengths and digits keep ordinary words out. Where a match can fail
+# late, repeats are bounded: no text makes these patterns slow.
 _KEYS = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-        sk-[A-Za-z0-9_-]{16,}                           # OpenAI, Anthropic and others
+        (?<!-)sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,}       # OpenAI, Anthropic, others
         | [srp]k_(?:live|test)_[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9]{24,}        # Stripe
         | gh[pousr]_[A-Za-z0-9]{30,} | github_pat_[A-Za-z0-9_]{22,}             # GitHub
         | glpat-[A-Za-z0-9_-]{20,} | npm_[A-Za-z0-9]{30,} | pypi-[A-Za-z0-9_-]{50,}
@@ -39,8 +40,8 @@ _KEYS = re.compile(
         | (?:AKIA|ASIA)[A-Z0-9]{16}                                             # AWS
         | AIza[A-Za-z0-9_-]{35} | ya29\.[A-Za-z0-9_-]{20,}                      # Google
         | hf_[A-Za-z0-9]{30,} | gsk_[A-Za-z0-9]{30,} | nvapi-[A-Za-z0-9_-]{30,}
-        | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}                            # SendGrid
-        | eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*            # JSON web tokens
+        | SG\.[A-Za-z0-9_-]{16,99}\.[A-Za-z0-9_-]{16,}                          # SendGrid
+        | eyJ[A-Za-z0-9_-]{8,2000}\.eyJ[A-Za-z0-9_-]{8,9000}\.[A-Za-z0-9_-]*  # JSON web tokens
     )""",
     re.VERBOSE,
 )
@@ -53,7 +54,7 @@ _PRIVATE_KEY = re.compile(
 # Each keeps its first group and hides what follows it.
 _AFTER = (
     # A digit is asked of what comes after "bearer": in prose, words follow.
-    re.compile(r"(?i)(\bbearer\s+)(?=[^\s\"']*\d)[A-Za-z0-9._~+/=-]{12,}"),
+    re.compile(r"(?i)(\bbearer\s+)(?=[^\s\"']{0,200}\d)[A-Za-z0-9._~+/=-]{12,}"),
     re.compile(
         r"(?i)(\b(?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)"
         r"[^\s\"',;]{6,}"
@@ -68,7 +69,9 @@ _AFTER = (
         r"(\b[A-Z][A-Z0-9_]*(?:API_?KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD|PASSWD)"
         r"\s*[=:]\s*[\"']?)[^\s\"',;(){}\[\]]{6,}"
     ),
-    re.compile(r"(\b[A-Z][A-Z0-9_]*_TOKEN\s*[=:]\s*[\"']?)(?=[^\s\"']*\d)[A-Za-z0-9._+/=-]{12,}"),
+    re.compile(
+        r"(\b[A-Z][A-Z0-9_]*_TOKEN\s*[=:]\s*[\"']?)(?=[^\s\"']{0,200}\d)[A-Za-z0-9._+/=-]{12,}"
+    ),
 )
 
 _EMAIL = re.compile(
