@@ -68,6 +68,7 @@ class Outcome:
 
     output: Any = None
     replies: tuple[FrontierReply, ...] = ()
+    checks: tuple[Check, ...] = ()
     error: ModelError | None = None
     latency_ms: float = 0.0
 
@@ -195,7 +196,7 @@ class AgentNodes:
             )
         except ModelError as error:
             return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
-        return Outcome(escalated.output, tuple(replies), None, elapsed())
+        return Outcome(escalated.output, tuple(replies), escalated.checks, latency_ms=elapsed())
 
     async def _failed(self, state: AgentState, step: Step, outcome: Outcome) -> dict[str, Any]:
         policy = step.context.on_frontier_failure
@@ -272,6 +273,7 @@ class AgentNodes:
             "output": None if outcome.output is None else outcome.output.model_dump(mode="json"),
             "agreement": agreement,
             "replies": outcome.replies,
+            "failed_checks": [check.name for check in outcome.checks if not check.passed],
             "cost_microusd": outcome.cost_microusd,
             "latency_ms": outcome.latency_ms,
             "error": None if outcome.error is None else str(outcome.error),

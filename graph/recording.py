@@ -249,7 +249,10 @@ def _frontier_span(
         cached_tokens=usage.cached_tokens,
         cost_microusd=escalation["cost_microusd"],
         output=escalation["output"],
-        attributes={"journeyman.tries": sum(reply.num_tries for reply in replies)},
+        attributes={
+            "journeyman.tries": sum(reply.num_tries for reply in replies),
+            "journeyman.checks.failed": escalation["failed_checks"],
+        },
     )
 
 

@@ -32,9 +32,12 @@ def references(staff: Staff, scenarios: Iterable[Scenario], *, seed: int = 0) ->
 
 def _references(staff: Staff, scenarios: Iterable[Scenario], seed: int) -> Iterator[Reference]:
     for scenario in scenarios:
-        for name, expected in scenario.expected.items():
-            agent = staff.everyone.get(name)
-            if agent is None:
+        for name, agent in staff.everyone.items():
+            expected = scenario.expected.get(name)
+            if expected is None and scenario.agent is None:
+                # A plan may send a request where it has no business: nothing is found there.
+                expected = _nothing(agent)
+            if expected is None:
                 continue
             task = task_for(agent, scenario)
             if task is None:
@@ -49,6 +52,12 @@ def task_for(agent: Agent[Any, Any], scenario: Scenario) -> Any | None:
     if isinstance(scenario.input, dict) and scenario.agent == agent.name:
         return agent.validate(scenario.input)
     return agent.from_request(scenario.text)
+
+
+def _nothing(agent: Agent[Any, Any]) -> Expected | None:
+    if isinstance(agent, Extraction):
+        return ExpectedRecord({})
+    return ExpectedRanking({}) if isinstance(agent, Retrieval) else None
 
 
 def _answers(

@@ -165,6 +165,7 @@ def translate(error: Exception, url: URL) -> TraceError:
     """A database error as a sentence that says what to do."""
     name, path = describe(url), sqlite_path(url)
     cause = _cause(error)
+    said = str(cause).partition("\n")[0]
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         text = f"The disk that holds trace store {name} is full: make room and try again."
@@ -175,13 +176,16 @@ def translate(error: Exception, url: URL) -> TraceError:
     elif code == sqlite3.SQLITE_NOTADB:
         text = f"File {name} is not a trace store: give another path, or move the file away."
     elif code == sqlite3.SQLITE_CORRUPT:
-        message = f"Trace store {name} is damaged ({cause}): restore a backup."
+        message = f"Trace store {name} is damaged ({said}): restore a backup."
         return CorruptRecord(message, path=path)
     elif code == sqlite3.SQLITE_IOERR:
-        text = f"The disk that holds trace store {name} failed ({cause}): check it and try again."
+        text = f"The disk that holds trace store {name} failed ({said}): check it and try again."
     else:
         kind = type(cause).__name__
-        text = f"Trace store {name} refused an operation ({kind}: {cause}): check what was given."
+        text = (
+            f"Trace store {name} refused an operation ({kind}: {said}): check its address and what "
+            "was given."
+        )
     return TraceError(text, path=path)
 
 

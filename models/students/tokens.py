@@ -108,7 +108,7 @@ def _grouped(
     """Pieces of one word make one unit; the tokenizer splits words at punctuation."""
     firsts = [i for i, word in enumerate(word_ids) if i == 0 or word != word_ids[i - 1]]
     units, kept = [], []
-    for first, following in zip(firsts, [*firsts[1:], len(ids)], strict=True):
+    for first, following in pairwise([*firsts, len(ids)]):
         start, end = offsets[first][0], offsets[following - 1][1]
         while start < end and text[start].isspace():  # byte-level tokens carry the space before
             start += 1

@@ -1,10 +1,14 @@
-"""The views as `0001_initial` creates them; a later migration brings its own."""
+"""The views as `0001_initial` creates them; a later migration brings its own.
+
+Sums and means are cast: PostgreSQL would answer with decimals where SQLite has plain numbers.
+"""
 
 VIEWS = {
     "v_runs": """
         SELECT id AS run_id, substr(started_at, 1, 10) AS day, graph, status, started_at, ended_at,
                duration_ms, num_tasks, num_escalations,
-               CASE WHEN num_tasks > 0 THEN 1.0 * num_escalations / num_tasks END
+               CASE WHEN num_tasks > 0
+                    THEN CAST(num_escalations AS DOUBLE PRECISION) / num_tasks END
                    AS escalation_rate,
                input_tokens, output_tokens, cost_microusd, session_id, parent_run_id,
                suite_run_id, scenario_id, epoch, input_preview, output_preview,
@@ -16,8 +20,11 @@ VIEWS = {
                count(*) AS num_attempts,
                sum(CASE WHEN a.decision = 'accept' THEN 1 ELSE 0 END) AS num_accepted,
                sum(CASE WHEN a.decision = 'escalate' THEN 1 ELSE 0 END) AS num_escalated,
-               avg(CASE WHEN a.decision = 'escalate' THEN 1.0 ELSE 0.0 END) AS escalation_rate,
-               avg(CASE WHEN a.certified THEN 1.0 ELSE 0.0 END) AS certified_rate,
+               avg(CAST(CASE WHEN a.decision = 'escalate' THEN 1.0 ELSE 0.0 END
+                        AS DOUBLE PRECISION))
+                   AS escalation_rate,
+               avg(CAST(CASE WHEN a.certified THEN 1.0 ELSE 0.0 END AS DOUBLE PRECISION))
+                   AS certified_rate,
                avg(a.confidence) AS mean_confidence,
                sum(CASE WHEN a.reason = 'student_error' THEN 1 ELSE 0 END) AS num_student_errors,
                sum(CASE WHEN a.source = 'none' THEN 1 ELSE 0 END) AS num_unanswered,
@@ -34,15 +41,17 @@ VIEWS = {
         LEFT JOIN (
             SELECT agent,
                    count(agreement) AS num_labelled,
-                   avg(CASE WHEN agreement THEN 1.0 WHEN NOT agreement THEN 0.0 END)
+                   avg(CAST(CASE WHEN agreement THEN 1.0 WHEN NOT agreement THEN 0.0 END
+                            AS DOUBLE PRECISION))
                        AS agreement_rate,
                    sum(CASE WHEN reason = 'audit' AND agreement IS NOT NULL THEN 1 ELSE 0 END)
                        AS num_audited,
-                   avg(CASE WHEN reason <> 'audit' THEN NULL
-                            WHEN agreement THEN 1.0 WHEN NOT agreement THEN 0.0 END)
+                   avg(CAST(CASE WHEN reason <> 'audit' THEN NULL
+                            WHEN agreement THEN 1.0 WHEN NOT agreement THEN 0.0 END
+                                     AS DOUBLE PRECISION))
                        AS audit_agreement_rate,
                    sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS num_failed,
-                   sum(cost_microusd) AS cost_microusd,
+                   CAST(sum(cost_microusd) AS BIGINT) AS cost_microusd,
                    sum(CASE WHEN cost_microusd IS NULL AND status = 'answered'
                             THEN 1 ELSE 0 END) AS num_unpriced
             FROM escalations GROUP BY agent
@@ -66,10 +75,13 @@ VIEWS = {
     """,
     # One row per attempt first: an attempt may have been escalated more than once.
     "v_confidence_bins": """
-        SELECT agent, release, bin, bin / 10.0 AS low, (bin + 1) / 10.0 AS high,
+        SELECT agent, release, bin, CAST(bin / 10.0 AS DOUBLE PRECISION) AS low,
+               CAST((bin + 1) / 10.0 AS DOUBLE PRECISION) AS high,
                count(*) AS num_attempts, avg(confidence) AS mean_confidence,
-               count(agreed) AS num_labelled, avg(agreed) AS agreement_rate,
-               count(audited) AS num_audited, avg(audited) AS audit_agreement_rate
+               count(agreed) AS num_labelled,
+               avg(CAST(agreed AS DOUBLE PRECISION)) AS agreement_rate,
+               count(audited) AS num_audited,
+               avg(CAST(audited AS DOUBLE PRECISION)) AS audit_agreement_rate
         FROM (
             SELECT a.agent, a.release, a.confidence,
                    CASE WHEN a.confidence < 0.1 THEN 0 WHEN a.confidence < 0.2 THEN 1
@@ -89,8 +101,9 @@ VIEWS = {
     "v_cost_daily": """
         SELECT substr(created_at, 1, 10) AS day, agent, frontier_model,
                count(*) AS num_escalations,
-               sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-               sum(cost_microusd) AS cost_microusd,
+               CAST(sum(input_tokens) AS BIGINT) AS input_tokens,
+               CAST(sum(output_tokens) AS BIGINT) AS output_tokens,
+               CAST(sum(cost_microusd) AS BIGINT) AS cost_microusd,
                sum(CASE WHEN cost_microusd IS NULL AND status = 'answered' THEN 1 ELSE 0 END)
                    AS num_unpriced
         FROM escalations
