@@ -173,6 +173,15 @@ def test_agent_health_sums_up_each_agent(filled: Store, path: Path) -> None:
     assert row["mean_latency_ms"] == 10
 
 
+def test_an_unknown_cost_is_null_and_no_escalation_costs_nothing(
+    store: Store, path: Path, make: Any
+) -> None:
+    free, unpriced = (make.attempt("0" * 32, agent=agent) for agent in ("free", "unpriced"))
+    store.write([free, unpriced, make.escalation(unpriced)])
+    rows = query(path, "SELECT agent, cost_microusd, num_unpriced FROM v_agent_health ORDER BY 1")
+    assert [tuple(row.values()) for row in rows] == [("free", 0, 0), ("unpriced", None, 1)]
+
+
 def test_the_review_queue_shows_disagreements_first(filled: Store, path: Path) -> None:
     rows = query(path, "SELECT * FROM v_review_queue")
     assert [row["priority"] for row in rows] == [0, 1, 2, 2, 2, 2]

@@ -33,7 +33,8 @@ VIEWS = {
                coalesce(max(e.num_audited), 0) AS num_audited,
                max(e.audit_agreement_rate) AS audit_agreement_rate,
                coalesce(max(e.num_failed), 0) AS num_failed_escalations,
-               coalesce(max(e.cost_microusd), 0) AS cost_microusd,
+               CASE WHEN max(e.agent) IS NULL THEN 0 ELSE max(e.cost_microusd) END
+                   AS cost_microusd,
                coalesce(max(e.num_unpriced), 0) AS num_unpriced,
                avg(a.latency_ms) AS mean_latency_ms,
                max(a.created_at) AS last_attempt_at
