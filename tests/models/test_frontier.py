@@ -369,12 +369,36 @@ async def test_the_deadline_ends_the_retries() -> None:
 
 async def test_a_rate_limit_for_one_call_holds_the_others_back() -> None:
     """In a storm each caller would otherwise find out for itself."""
-    fake = FakeTime()
+    told = asyncio.Event()
+    release = asyncio.Event()
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        told.set()
+        await release.wait()
+
     with Script(failure(429, retry_after="30"), completion()) as server:
-        async with frontier(server, sleep=fake.sleep, clock=fake, max_concurrency=1) as model:
-            await asyncio.gather(*[model.complete(request(n)) for n in range(3)])
-            assert fake.now >= 30
-    assert len(server.seen) == 4
+        async with frontier(server, sleep=sleep, clock=lambda: 0.0) as model:
+            limited = asyncio.create_task(model.complete(request(1)))
+            await told.wait()
+            other = asyncio.create_task(model.complete(request(2)))
+            await asyncio.sleep(0.05)
+            assert len(server.seen) == 1  # the other has not even asked
+            release.set()
+            await asyncio.gather(limited, other)
+    assert min(waits) >= 30
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """Neither the key nor the task goes to where a server points."""
+    with Script(completion()) as elsewhere:
+        there = f"{elsewhere.base_url}/chat/completions"
+        with Script(failure(307, location=there)) as server:
+            async with frontier(server, api_key=SECRET) as model:
+                with pytest.raises(ModelError, match=r"moved to http://127.*set base_url"):
+                    await model.complete(request())
+    assert elsewhere.seen == []
 
 
 async def test_a_storm_of_rate_limits_is_survived() -> None:
