@@ -32,7 +32,7 @@ _SECRET_FIELD = re.compile(
 # late, repeats are bounded: no text makes these patterns slow.
 _KEYS = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-        (?<!-)sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,}       # OpenAI, Anthropic, others
+        (?<!-)sk-(?:(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{16,} | [A-Za-z]{30,})   # OpenAI etc.
         | [srp]k_(?:live|test)_[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9]{24,}        # Stripe
         | gh[pousr]_[A-Za-z0-9]{30,} | github_pat_[A-Za-z0-9_]{22,}             # GitHub
         | glpat-[A-Za-z0-9_-]{20,} | npm_[A-Za-z0-9]{30,} | pypi-[A-Za-z0-9_-]{50,}

@@ -31,7 +31,7 @@ from journeyman.traces.records import (
 )
 from journeyman.traces.store import Store
 
-SECRET = "sk-abcdefghijklmnopqrstuvwx"
+SECRET = "sk-abcdefghijklmnopqrstuvwx0123"
 
 Program = Callable[..., "subprocess.Popen[str]"]
 
