@@ -188,7 +188,7 @@ def resolve(name: str) -> Base:
             do not match their known digest.
     """
     local = Path(name).expanduser()
-    if local.is_dir():
+    if name and local.is_dir():  # the empty path is the current folder
         return _folder(name, local.resolve())
     if local.is_file() and local.suffix == ".gguf":
         return _gguf(name, local.resolve(), file_digest(local), "unknown")
@@ -442,6 +442,7 @@ def _hub_snapshot(name: str) -> Path:
     """The model's folder in the Hugging Face cache, downloaded unless it is there."""
     try:
         import huggingface_hub
+        from huggingface_hub import constants
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise WeightsError(
@@ -455,7 +456,7 @@ def _hub_snapshot(name: str) -> Path:
         folder = Path(huggingface_hub.snapshot_download(repo, local_files_only=True, **wanted))
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             return folder
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise WeightsError(
             f"Base model {name!r} is not in the Hugging Face cache and HF_HUB_OFFLINE is set: "
             f"unset it, or download the model on another machine.",
