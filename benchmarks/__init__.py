@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat: ratios within one run, since machines differ."""
