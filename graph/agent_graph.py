@@ -74,13 +74,16 @@ class Outcome:
 
     @property
     def usage(self) -> Usage:
-        """Tokens over all replies."""
-        return sum((reply.usage for reply in self.replies), Usage())
+        """Tokens over all calls, those of a failed request included."""
+        failed = self.error.usage if self.error is not None else Usage()
+        return sum((reply.usage for reply in self.replies), failed)
 
     @property
     def cost_microusd(self) -> int | None:
-        """Cost over all replies; None where a price is unknown."""
+        """Cost over all calls, those of a failed request included; None where it is unknown."""
         costs = [reply.cost_microusd for reply in self.replies]
+        if self.error is not None:
+            costs.append(self.error.cost_microusd)
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
@@ -273,6 +276,7 @@ class AgentNodes:
             "output": None if outcome.output is None else outcome.output.model_dump(mode="json"),
             "agreement": agreement,
             "replies": outcome.replies,
+            "usage": outcome.usage,
             "failed_checks": [check.name for check in outcome.checks if not check.passed],
             "cost_microusd": outcome.cost_microusd,
             "latency_ms": outcome.latency_ms,

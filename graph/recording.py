@@ -226,7 +226,7 @@ def _frontier_span(
     record: TaskRecord, escalation: Mapping[str, Any], span_id: str, parent_id: str
 ) -> SpanRecord:
     replies: Sequence[FrontierReply] = escalation["replies"]
-    usage = sum((reply.usage for reply in replies), Usage())
+    usage: Usage = escalation["usage"]
     started = datetime.fromtimestamp(record.attempt["started_at"], UTC) + timedelta(
         milliseconds=max(0.0, record.answer.latency_ms - escalation["latency_ms"])
     )
@@ -290,7 +290,7 @@ def _attempt(record: TaskRecord, attempt_id: str, span_id: str) -> AttemptRecord
 def _escalation(
     record: TaskRecord, escalation: Mapping[str, Any], attempt_id: str, span_id: str
 ) -> EscalationRecord:
-    usage = sum((reply.usage for reply in escalation["replies"]), Usage())
+    usage: Usage = escalation["usage"]
     return EscalationRecord(
         id=new_id(),
         attempt_id=attempt_id,

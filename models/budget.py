@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -39,9 +40,15 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """A ledger that lives and dies with the process."""
+    """A ledger that lives and dies with the process.
 
-    def __init__(self) -> None:
+    Args:
+        max_accounts: Beyond so many, the oldest ones with nothing in flight are dropped, so that
+            a long-lived process does not collect them.
+    """
+
+    def __init__(self, *, max_accounts: int = 100_000) -> None:
+        self._max_accounts = max_accounts
         self._lock = threading.Lock()
         self._spent: defaultdict[str, int] = defaultdict(int)
         self._reserved: defaultdict[str, int] = defaultdict(int)
@@ -59,11 +66,18 @@ class MemoryLedger:
         with self._lock:
             self._reserved[day] -= reserved_microusd
             self._spent[day] += spent_microusd
+            self._drop_oldest()
 
     def spent(self, day: str) -> int:
         """See `Ledger.spent`."""
         with self._lock:
             return self._spent.get(day, 0)
+
+    def _drop_oldest(self) -> None:
+        for day in list(islice(self._spent, max(0, len(self._spent) - self._max_accounts))):
+            if not self._reserved.get(day):
+                del self._spent[day]
+                self._reserved.pop(day, None)
 
     def forget(self, day: str) -> None:
         """Drop everything booked or reserved for the day."""

@@ -171,3 +171,13 @@ def test_spent_plus_reserved_never_passes_a_cap(steps: list[tuple[int, float, st
         else:
             reservation.settle(None if action == "keep" else int(share * amount))
         assert account.spent_microusd + held <= 1000
+
+
+def test_accounts_of_old_runs_are_dropped_once_nothing_is_in_flight() -> None:
+    ledger = MemoryLedger(max_accounts=2)
+    ledger.reserve(5, day="held", cap_microusd=100)
+    for run in ("a", "b", "c"):
+        ledger.settle(0, 7, day=run)
+    assert [ledger.spent(run) for run in ("a", "b", "c")] == [0, 7, 7]
+    ledger.settle(5, 3, day="held")
+    assert ledger.spent("c") == 7
