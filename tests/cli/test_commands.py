@@ -1,0 +1,182 @@
+"""The command line as people and scripts use it: real commands in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = """
+version: 1
+suite: colors
+description: Which shelf a request is for.
+agent: routing
+metric: accuracy
+agents:
+  routing:
+    routes: {paint: wall paint and brushes, garden: plants and soil, tools: hammers and drills}
+scenarios:
+  - {id: one, input: "where is the white wall paint", expected: [paint]}
+  - {id: two, input: "potting soil and tulips please", expected: [garden]}
+  - {id: three, input: "a cordless drill", expected: [tools]}
+"""
+
+
+def journeyman(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "journeyman", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a suite that was run once, as JSON."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "colors.yaml").write_text(SUITE, encoding="utf-8")
+    done = journeyman(folder, "run", "colors.yaml", "--json", "--error-rate", "0")
+    assert done.returncode == 0, done.stderr
+    (folder / "run.jsonl").write_text(done.stdout, encoding="utf-8")
+    return folder
+
+
+def test_run_prints_json_lines_and_the_summary_of_the_contract_last(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["scenario"] * 3 + ["summary"]
+    summary = lines[-1]
+    assert summary["suite"] == "colors"
+    assert summary["n"] == 3
+    assert summary["arms"]["frontier"]["accuracy"] == 1.0
+    assert summary["arms"]["system"]["accuracy"] == 1.0
+    assert 0 <= summary["arms"]["student"]["accuracy"] <= 1
+    assert summary["answered_by"] == {"student": 0, "frontier": 3, "none": 0}
+    assert summary["escalations"] == {"uncertified": 3}
+    assert summary["cost_microusd"]["system"] == summary["cost_microusd"]["frontier_only"] > 0
+    assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
+
+
+def test_trusting_the_uncertified_costs_nothing_and_certifies_nothing(folder: Path) -> None:
+    done = journeyman(folder, "run", "colors.yaml", "--json", "--trust-uncertified")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1]["answered_by"]["student"] == 3
+    assert lines[-1]["cost_microusd"]["system"] == 0
+    assert lines[-1]["cost_microusd"]["frontier_only"] > 0
+    assert not any(task["certified"] for line in lines[:-1] for task in line["tasks"])
+
+
+def test_a_table_for_people_names_the_stand_in(folder: Path) -> None:
+    done = journeyman(folder, "run", "colors.yaml")
+    assert done.returncode == 0
+    assert "student alone" in done.stdout
+    assert "reference frontier" in done.stdout
+    assert "uncertified 3" in done.stdout
+
+
+def test_traces_list_and_show_what_happened(folder: Path) -> None:
+    listed = journeyman(folder, "traces", "list", "--json")
+    runs = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert len(runs) >= 3
+    shown = journeyman(folder, "traces", "show", runs[0]["id"][:12])
+    assert shown.returncode == 0, shown.stderr
+    assert "invoke_agent routing" in shown.stdout
+    assert "evidence" in shown.stdout
+
+
+def test_an_unknown_run_is_one_clear_sentence(folder: Path) -> None:
+    done = journeyman(folder, "traces", "show", "ffffffffffff")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_db_status_counts_rows_and_checks_hashes(folder: Path) -> None:
+    done = journeyman(folder, "db", "status", "--check", "--json")
+    status = json.loads(done.stdout)
+    assert status["counts"]["runs"] >= 3
+    assert status["payloads_checked"] > 0
+
+
+def test_ask_without_a_frontier_gives_the_student_marked_as_uncertified(folder: Path) -> None:
+    done = journeyman(
+        folder,
+        "ask",
+        "tulips in potting soil",
+        "--agent",
+        "routing",
+        "--suite",
+        "colors.yaml",
+        "--json",
+    )
+    assert done.returncode == 3, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["source"], answer["certified"]) == ("student", False)
+    assert answer["value"]["steps"][0]["agent"] == "garden"
+    assert "[frontier]" in done.stderr
+
+
+def test_doctor_finds_the_embedded_models_and_says_what_is_missing(folder: Path) -> None:
+    done = journeyman(folder, "doctor", "--json")
+    findings = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert findings["base all-MiniLM-L6-v2"]["status"] == "ok"
+    assert findings["frontier"]["status"] == "missing"
+    assert findings["frontier"]["mend"]
+
+
+def test_settings_with_an_unknown_key_are_refused_with_file_and_key(tmp_path: Path) -> None:
+    (tmp_path / "journeyman.toml").write_text("[frontier]\nmodle = 'x'\n", encoding="utf-8")
+    done = journeyman(tmp_path, "traces", "list")
+    assert done.returncode == 2
+    assert "frontier.modle" in done.stderr
+    assert "journeyman.toml" in done.stderr
+
+
+def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+    (tmp_path / "journeyman.toml").write_text("store = 'a.db'\n", encoding="utf-8")
+    other = {"JOURNEYMAN_STORE": str(tmp_path / "b.db")}
+    assert journeyman(tmp_path, "db", "migrate", environment=other).returncode == 0
+    assert (tmp_path / "b.db").exists()
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_a_missing_suite_is_one_clear_sentence(tmp_path: Path) -> None:
+    done = journeyman(tmp_path, "run", "nowhere.yaml")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_matched_has_its_own_exit_code(tmp_path: Path) -> None:
+    done = journeyman(tmp_path, "traces", "list", "--store", str(tmp_path / "none.db"))
+    assert done.returncode == 2
+    journeyman(tmp_path, "db", "migrate", "--store", str(tmp_path / "new.db"))
+    done = journeyman(tmp_path, "traces", "list", "--store", str(tmp_path / "new.db"))
+    assert done.returncode == 5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo"],
+        ["ask"],
+        ["run"],
+        ["traces", "list"],
+        ["traces", "show"],
+        ["db", "status"],
+        ["doctor"],
+    ],
+)
+def test_every_commands_help_has_examples(command: list[str], tmp_path: Path) -> None:
+    done = journeyman(tmp_path, *command, "--help")
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
