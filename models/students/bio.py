@@ -86,7 +86,7 @@ def to_spans(
     text: str, units: Units, tags: Tags, log_probs: Floats, labels: Sequence[str]
 ) -> tuple[Span, ...]:
     """The spans of a valid tag sequence, with the probabilities of their tags."""
-    probability = np.exp(log_probs[np.arange(len(tags)), tags])
+    probability = np.exp(log_probs[np.arange(len(tags)), tags]).tolist()
     spans = []
     for label, first, last in runs(tags):
         start, end = int(units[first, 0]), int(units[last - 1, 1])
@@ -97,8 +97,8 @@ def to_spans(
                 start=start,
                 end=end,
                 text=text[start:end],
-                probability=_unit_interval(inner.min()),
-                mean_probability=_unit_interval(inner.mean()),
+                probability=_unit_interval(min(inner)),
+                mean_probability=_unit_interval(sum(inner) / len(inner)),
             )
         )
     return tuple(spans)

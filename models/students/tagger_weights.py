@@ -86,6 +86,19 @@ def write_facts(folder: Path, facts: Facts) -> None:
     (folder / FACTS).write_text(canonical_json(asdict(facts)), "utf-8")
 
 
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder with something in it.
+
+    Raises:
+        WeightsError: There is.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise WeightsError(
+            f"The folder {str(folder)!r} is not empty: a tagger is never written over, choose "
+            f"another folder."
+        )
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which appears under its name when it is complete and not before.
@@ -93,11 +106,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         WeightsError: There is something in the folder already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise WeightsError(
-            f"The folder {str(folder)!r} is not empty: a tagger is never written over, choose "
-            f"another folder."
-        )
+    refuse_used(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
