@@ -13,6 +13,7 @@ The tree:
     + AgentError              .agent
     |   + UnknownAgent        lists the known names
     |   + InvalidTask         .task: the input does not fit the agent's input type
+    |   + SandboxUnavailable  nothing here can run candidates safely; says what to install
     + TraceError              .path
     |   + CorruptRecord
     |   + SchemaTooNew        the file was written by a newer Journeyman
@@ -109,6 +110,10 @@ class UnknownAgent(AgentError):
 
 class InvalidTask(AgentError):
     """A task's input does not fit the sub-agent's input type."""
+
+
+class SandboxUnavailable(AgentError):
+    """Candidate code cannot be run safely on this machine; the message says what mends it."""
 
 
 class TraceError(JourneymanError):
