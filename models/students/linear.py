@@ -60,7 +60,7 @@ class LinearHead:
         labels: Sequence[str] | Sequence[Collection[str]],
         *,
         multi_label: bool = False,
-        strength: float = 10.0,
+        strength: float = 30.0,
         max_iterations: int = 1000,
     ) -> LinearHead:
         """Fit a head.
@@ -70,7 +70,7 @@ class LinearHead:
             labels: A class for each vector, or with `multi_label` the set of its classes, which
                 may be empty.
             multi_label: See the class.
-            strength: How closely to follow the examples (scikit-learn's C); 10 suits unit vectors,
+            strength: How closely to follow the examples (scikit-learn's C); 30 suits unit vectors,
                 whose small coordinates need large weights.
             max_iterations: Limit of the solver.
 
