@@ -29,11 +29,12 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from journeyman.agents.bubblewrap import Level, require_bubblewrap
+from journeyman.agents.confined.request import Limits, Request
 from journeyman.agents.sandbox_worker import SandboxWorker
 
 Status = Literal[
@@ -49,31 +50,6 @@ Status = Literal[
     "not_run",
 ]
 """How a check or a single test ended; a check as a whole is never 'not_run'."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one check may use.
-
-    Attributes:
-        cpu_seconds: CPU time of the candidate's process.
-        wall_seconds: Time for the whole check.
-        test_seconds: Time for one test, where a check goes on after a test that failed.
-        memory_bytes: Address space of each process, and what all of them hold together.
-        processes: Processes and threads.
-        open_files: Descriptors of each process.
-        output_bytes: What it may print before it is stopped.
-        file_bytes: What it may write into its scratch folder.
-    """
-
-    cpu_seconds: float = 4.0
-    wall_seconds: float = 5.0
-    test_seconds: float = 1.0
-    memory_bytes: int = 512 * 1024**2
-    processes: int = 16
-    open_files: int = 64
-    output_bytes: int = 256 * 1024
-    file_bytes: int = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +216,7 @@ class Sandbox:
         Raises:
             SandboxUnavailable: A worker cannot be started here.
         """
-        job = self._submit_check(
+        job = self._submit(
             code,
             tests,
             trace_lines=trace_lines,
@@ -253,7 +229,7 @@ class Sandbox:
 
     def check_blocking(self, code: str, tests: str, **options: Any) -> Verdict:
         """`check` for callers without an event loop."""
-        return self._submit_check(code, tests, **options).result()
+        return self._submit(code, tests, **options).result()
 
     async def check_many(
         self,
@@ -317,8 +293,9 @@ class Sandbox:
             One observation for each call. Where the candidate does not load, or the check as a
             whole was stopped, all that is left says so.
         """
-        request = self._request(code, "", module=module, limits=limits, keep_going=True)
-        request["calls"] = list(calls)
+        request = Request(
+            code, limits or self.limits, calls=tuple(calls), module=module, keep_going=True
+        )
         raw = await asyncio.wrap_future(self._threads.submit(self._ask, request))
         observed = [Observation(*next(iter(entry.items()))) for entry in raw.get("observed", ())]
         kind = raw["status"] if raw["status"] != "passed" else "not_run"
@@ -343,17 +320,13 @@ class Sandbox:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.stop()
 
-    async def __aenter__(self) -> Sandbox:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    def _submit_check(self, code: str, tests: str, **options: Any) -> Future[Verdict]:
-        request = self._request(code, tests, **options)
-        return self._threads.submit(lambda: _read_verdict(self._ask(request)))
-
-    def _request(
+    def _submit(
         self,
         code: str,
         tests: str,
@@ -363,22 +336,22 @@ class Sandbox:
         entry_point: str = "",
         module: str = "candidate",
         limits: Limits | None = None,
-    ) -> dict[str, Any]:
-        return {
-            "code": code,
-            "tests": tests,
-            "calls": None,
-            "module": module,
-            "entry_point": entry_point,
-            "trace_lines": trace_lines,
-            "keep_going": keep_going or trace_lines,
-            "bounds": asdict(limits or self.limits),
-        }
+    ) -> Future[Verdict]:
+        request = Request(
+            code=code,
+            limits=limits or self.limits,
+            tests=tests,
+            module=module,
+            entry_point=entry_point,
+            trace_lines=trace_lines,
+            keep_going=keep_going or trace_lines,
+        )
+        return self._threads.submit(lambda: _read_verdict(self._ask(request)))
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: Request) -> dict[str, Any]:
         worker = self._pool.take()
         try:
-            return worker.check(request, request["bounds"]["wall_seconds"])
+            return worker.check(request)
         finally:
             with self._pool.lock:
                 self._pool.free.append(worker)

@@ -11,11 +11,13 @@ import os
 import subprocess
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from journeyman.agents.bubblewrap import Launch, Level, prepare, refused
 from journeyman.agents.confined.frames import Channel, FrameError
+from journeyman.agents.confined.request import Request
 from journeyman.models.errors import SandboxUnavailable
 
 _START_SECONDS = 30
@@ -37,12 +39,12 @@ class SandboxWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
 
-    def check(self, request: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
+    def check(self, request: Request) -> dict[str, Any]:
         """Have one candidate judged.
 
         Args:
-            request: Fields of `confined.judge.Request`.
-            wall_seconds: What the check itself may take; the worker is given a little more.
+            request: The candidate and its tests; the worker is given a little more than the
+                wall time that the request allows.
 
         Returns:
             The keeper's verdict, or one made here where the worker failed.
@@ -51,9 +53,10 @@ class SandboxWorker:
             SandboxUnavailable: A worker cannot be started.
         """
         channel = self.start()
+        wall_seconds = request.limits.wall_seconds
         deadline = time.monotonic() + wall_seconds + _GRACE_SECONDS
         try:
-            channel.send(request)
+            channel.send(asdict(request))
             verdict = channel.receive(deadline)
         except TimeoutError:
             self.stop()
@@ -75,7 +78,7 @@ class SandboxWorker:
         if self._level == "process":
             scratch = Path(tempfile.mkdtemp(prefix="journeyman-sandbox-"))
         self._launch = prepare(self._level, self._packages, scratch)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the command is ours; only data goes in
             self._launch.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-from dataclasses import dataclass
+import signal
 from pathlib import Path
 
 from journeyman.agents.confined import seccomp
+from journeyman.agents.confined.request import Limits
 
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x20000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
@@ -21,20 +22,6 @@ _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMBIENT_CLEAR = 4, 38,
 _CAPABILITY_VERSION = 0x20080522
 _SCRATCH = Path("/tmp")  # noqa: S108 - a fresh tmpfs of this check alone
 _MAX_FILES = 512
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The limits of one check, as they travel to the sandbox; see `sandbox.Limits`."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    test_seconds: float
-    memory_bytes: int
-    processes: int
-    open_files: int
-    output_bytes: int
-    file_bytes: int
 
 
 class ProcessNamespaces:
@@ -53,18 +40,18 @@ class ProcessNamespaces:
         _call("unshare", _CLONE_NEWPID)
 
 
-def shut_in(bounds: Bounds, uid: int | None) -> None:
+def shut_in(limits: Limits, uid: int | None) -> None:
     """Take this process, the first of its namespace, out of everything it does not need.
 
     Args:
-        bounds: Size of the scratch space; the rest is for `set_limits`.
+        limits: Size of the scratch space; the rest is for `set_limits`.
         uid: The unprivileged user and group to become; None keeps the present one.
 
     Raises:
         OSError: The kernel refused; nothing hostile may run then.
     """
     _call("unshare", _CLONE_NEWNS | _CLONE_NEWIPC)
-    room = f"size={bounds.file_bytes},nr_inodes={_MAX_FILES},mode=1777"
+    room = f"size={limits.file_bytes},nr_inodes={_MAX_FILES},mode=1777"
     _mount(_SCRATCH, _MS_NOSUID | _MS_NODEV, room)
     _mount(Path("/proc"), _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "size=4k,mode=555")
     os.chdir(_SCRATCH)
@@ -81,19 +68,19 @@ def hide_memory() -> None:
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def set_limits(bounds: Bounds, others: int) -> None:
+def set_limits(limits: Limits, others: int) -> None:
     """Limit this process and what it starts.
 
     Args:
-        bounds: The limits.
+        limits: What it may use.
         others: Processes and threads of the same user that stand outside the check.
     """
     wanted = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: bounds.memory_bytes,
-        resource.RLIMIT_FSIZE: bounds.file_bytes,
-        resource.RLIMIT_NOFILE: bounds.open_files,
-        resource.RLIMIT_NPROC: bounds.processes + others,
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_NPROC: limits.processes + others,
     }
     for name, value in wanted.items():
         hard = resource.getrlimit(name)[1]
@@ -102,7 +89,12 @@ def set_limits(bounds: Bounds, others: int) -> None:
 
 
 def limit_cpu(seconds: float) -> None:
-    """SIGXCPU after so much CPU time of this process, and SIGKILL a second later."""
+    """End this process after so much CPU time.
+
+    The timer keeps fractions of a second and may be taken off by who wants to; the limit behind it
+    counts whole seconds and may not.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     whole = max(1, int(seconds + 0.999))
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
 

@@ -6,7 +6,6 @@ process may open, so the candidate can neither end it, nor trace it, nor write i
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
 import inspect
@@ -23,11 +22,12 @@ from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 from typing import Any
 
-from journeyman.agents.confined.confine import Bounds, limit_cpu
+from journeyman.agents.confined.confine import limit_cpu
 from journeyman.agents.confined.describe import describe
 from journeyman.agents.confined.frames import Channel
 from journeyman.agents.confined.peer import last_line
-from journeyman.agents.confined.plan import TESTS_FILE, WATCH, Plan, Planned, plan_tests
+from journeyman.agents.confined.plan import TESTS_FILE, WATCH, Plan, plan_tests
+from journeyman.agents.confined.request import Request
 from journeyman.agents.confined.session import (
     TESTS_MODULE,
     Living,
@@ -35,25 +35,11 @@ from journeyman.agents.confined.session import (
     Session,
     SubjectGone,
 )
-from journeyman.agents.confined.subject import live
+from journeyman.agents.confined.subject import Candidate, live
 from journeyman.agents.confined.wire import PURE_MODULES
 
 _MAX_TEXT = 500
 _MAX_DESCRIPTORS = 1024
-
-
-@dataclass(frozen=True)
-class Request:
-    """One check, as it travels to the sandbox; see `sandbox.Sandbox.check` and `observe`."""
-
-    code: str
-    tests: str
-    calls: list[str] | None
-    module: str
-    entry_point: str
-    trace_lines: bool
-    keep_going: bool
-    bounds: Bounds
 
 
 @dataclass
@@ -108,10 +94,8 @@ class Judge:
             return self._summary(self._results)
         if self._request.calls is not None:
             return {**self._summary([]), "observed": self._observe(namespace)}
-        try:
+        with contextlib.suppress(Enough):
             self._run(plan, namespace)
-        except Enough:
-            pass
         if not self._results:
             self._flags.add("no_tests")
         return self._summary(self._results)
@@ -132,7 +116,7 @@ class Judge:
         self.session.returned.clear()
         self.session.deadline = self._deadline
         if self._request.keep_going:
-            allowed = time.monotonic() + self._request.bounds.test_seconds
+            allowed = time.monotonic() + self._request.limits.test_seconds
             self.session.deadline = min(self._deadline, allowed)
 
     def lines(self) -> set[int]:
@@ -155,39 +139,41 @@ class Judge:
 
     def _open(self, plan: Plan) -> dict[str, Any] | None:
         """Load the candidate; the namespace for the tests, None where it does not load."""
-        living = self._start()
+        living = self._start(self._wanted(plan))
         self.session = Session(living, plan.identifiers, self._flags)
         self.session.deadline = self._deadline
         loading = Result("load", None)
         try:
-            public = self._public_names()
+            public, found = self.session.loaded()
             module = ModuleType(TESTS_MODULE)
             namespace = vars(module)
-            namespace.update(self._taken(plan, public))
+            namespace.update(self._without_shadows(found))
         except BaseException as error:  # noqa: BLE001 - the candidate's body may raise anything
             self._results.insert(0, loading)
             _settle(loading, error, self.session)
             loading.lines = self.lines()
             return None
         sys.modules[TESTS_MODULE] = module
-        sys.modules[self._request.module] = RemoteModule(
-            self._request.module, self.session, public
-        )
+        sys.modules[self._request.module] = RemoteModule(self._request.module, self.session, public)
         namespace[WATCH] = self.watch
         return namespace
 
-    def _start(self) -> Living:
-        """Fork the process that will hold the candidate."""
+    def _start(self, wanted: list[str]) -> Living:
+        """Fork the process that will hold the candidate.
+
+        Args:
+            wanted: Names to tell of as soon as it is loaded.
+        """
         from_judge, to_subject = os.pipe()
         from_subject, to_judge = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._be_subject(from_judge, to_judge)
+            self._be_subject(from_judge, to_judge, wanted)
         os.close(from_judge)
         os.close(to_judge)
-        return Living(pid, Channel(from_subject, to_subject), self._request.bounds.cpu_seconds)
+        return Living(pid, Channel(from_subject, to_subject), self._request.limits.cpu_seconds)
 
-    def _be_subject(self, read_fd: int, write_fd: int) -> None:
+    def _be_subject(self, read_fd: int, write_fd: int, wanted: list[str]) -> None:
         """Never returns: the child serves until the judge hangs up."""
         code = 70
         try:
@@ -195,47 +181,45 @@ class Judge:
             os.closerange(3, low)
             os.closerange(low + 1, high)
             os.closerange(high + 1, _MAX_DESCRIPTORS)
-            limit_cpu(self._request.bounds.cpu_seconds)
+            limit_cpu(self._request.limits.cpu_seconds)
             channel = Channel(read_fd, write_fd)
-            live(channel, self._request.code, self._request.module, self._lines)
+            candidate = Candidate(self._request.code, self._request.module, wanted, self._lines)
+            live(channel, candidate)
             code = 0
         finally:
             os._exit(code)
 
     def _revive(self) -> None:
         self.session.channel.close()
-        self.session.revive(self._start())
+        self.session.revive(self._start([]))
         self.session.deadline = self._deadline
-        self._public_names()
+        self.session.loaded()
 
-    def _public_names(self) -> list[str]:
-        (names,) = self.session.wait()
-        return [str(name) for name in names]
+    def _wanted(self, plan: Plan) -> list[str]:
+        wanted = set(plan.wanted)
+        for call in self._request.calls or ():
+            with contextlib.suppress(SyntaxError):  # evaluating the call says so
+                wanted |= plan_tests(call).wanted
+        return sorted(wanted)
 
-    def _taken(self, plan: Plan, public: list[str]) -> dict[str, Any]:
+    def _without_shadows(self, found: dict[str, Any]) -> dict[str, Any]:
         """What the tests take from the candidate by name.
 
         A candidate may not put its own `abs` or `math` between a test and its expected value:
         such names stay the judge's, unless they are what is being tested.
         """
-        wanted = set(plan.wanted)
-        for call in self._request.calls or ():
-            with contextlib.suppress(SyntaxError):  # evaluating the call says so
-                wanted |= plan_tests(call).wanted
-        taken = self.session.fetch(sorted(wanted & set(public)))
         shadows = {
             name
-            for name, value in taken.items()
+            for name, value in found.items()
             if hasattr(builtins, name)
             or (name in PURE_MODULES and not isinstance(value, ModuleType))
         }
         tested = {self._request.entry_point} & shadows
-        if not tested and not set(taken) - shadows:
+        if not tested and not set(found) - shadows:
             tested = shadows
-        for name in shadows - tested:
+        if shadows - tested:
             self._flags.add("shadowed_builtin")
-            del taken[name]
-        return taken
+        return {name: value for name, value in found.items() if name not in shadows - tested}
 
     # The tests.
 
@@ -352,6 +336,8 @@ def _call_test(test: Callable[..., Any]) -> None:
         raise TypeError(f"{test.__name__} wants {', '.join(needed)}: fixtures are not supported")
     outcome = test()
     if inspect.iscoroutine(outcome):
+        import asyncio  # costs more than a check; few tests need it
+
         asyncio.run(outcome)
 
 
@@ -406,6 +392,3 @@ def _message(error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         text = next((f.line or "" for f in reversed(frames) if f.filename == TESTS_FILE), "")
     return text[:_MAX_TEXT]
-
-
-__all__ = ["Judge", "Planned", "Request"]

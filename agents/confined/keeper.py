@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from journeyman.agents.confined.confine import (
-    Bounds,
     ProcessNamespaces,
     hide_memory,
     resident_bytes,
@@ -30,7 +29,8 @@ from journeyman.agents.confined.confine import (
     shut_in,
 )
 from journeyman.agents.confined.frames import Channel, FrameError
-from journeyman.agents.confined.judge import Judge, Request
+from journeyman.agents.confined.judge import Judge
+from journeyman.agents.confined.request import Limits, Request
 
 _GRACE_SECONDS = 0.25
 _WATCH_SECONDS = 0.05
@@ -70,8 +70,8 @@ def main() -> None:
             request = channel.receive()
         except EOFError:
             return
-        request["bounds"] = Bounds(**request["bounds"])
-        channel.send(keeper.check(Request(**request)))
+        limits = Limits(**request.pop("limits"))
+        channel.send(keeper.check(Request(limits=limits, **request)))
 
 
 class Keeper:
@@ -94,7 +94,7 @@ class Keeper:
             self._be_judge(request, started, to_keeper, output, scratch)
         os.close(to_keeper)
         os.close(output)
-        watched = Watched(pid, from_judge, from_check, request.bounds, started)
+        watched = Watched(pid, from_judge, from_check, request.limits, started)
         try:
             verdict = watched.follow(self._pids if self._namespaces else None)
         finally:
@@ -115,14 +115,14 @@ class Keeper:
             os.dup2(output, 2)
             os.dup2(report, 3)
             os.closerange(4, 256)
-            set_limits(request.bounds, self._surroundings.others)
+            set_limits(request.limits, self._surroundings.others)
             if scratch is None:
-                shut_in(request.bounds, self._surroundings.uid)
+                shut_in(request.limits, self._surroundings.uid)
             else:
                 os.setsid()
                 os.chdir(scratch)
             hide_memory()
-            deadline = started + request.bounds.wall_seconds
+            deadline = started + request.limits.wall_seconds
             verdict = Judge(request, deadline).verdict()
             Channel(3, 3).send(verdict)
         except BaseException as error:  # noqa: BLE001 - the keeper must hear of it
@@ -143,7 +143,7 @@ class Keeper:
 
     def _pids(self) -> list[int]:
         """Processes of the check: all that this one sees but itself and the namespace's first."""
-        found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in found if pid not in {1, os.getpid()}]
 
 
@@ -154,18 +154,18 @@ class Watched:
         pid: The judge.
         report_fd: Where its verdict comes from.
         output_fd: Where everything that the check prints comes from.
-        bounds: What it may use.
+        limits: What it may use.
         started: When it began, on the `time.monotonic` clock.
     """
 
     def __init__(
-        self, pid: int, report_fd: int, output_fd: int, bounds: Bounds, started: float
+        self, pid: int, report_fd: int, output_fd: int, limits: Limits, started: float
     ) -> None:
         self._pid = pid
         self._report_fd = report_fd
         self._output_fd = output_fd
-        self._bounds = bounds
-        self._deadline = started + bounds.wall_seconds + _GRACE_SECONDS
+        self._limits = limits
+        self._deadline = started + limits.wall_seconds + _GRACE_SECONDS
         self._report = bytearray()
         self._shown = bytearray()
         self._num_output = 0
@@ -207,16 +207,16 @@ class Watched:
         return bool(chunk)
 
     def _passed_limit(self) -> dict[str, Any] | None:
-        if self._num_output > self._bounds.output_bytes:
-            return _trouble("output", f"it printed more than {self._bounds.output_bytes} bytes")
+        if self._num_output > self._limits.output_bytes:
+            return _trouble("output", f"it printed more than {self._limits.output_bytes} bytes")
         if time.monotonic() > self._deadline:
-            return _trouble("timeout", f"it ran longer than {self._bounds.wall_seconds} s")
+            return _trouble("timeout", f"it ran longer than {self._limits.wall_seconds} s")
         return None
 
     def _too_large(self, pids: list[int]) -> dict[str, Any] | None:
-        if resident_bytes(pids) <= self._bounds.memory_bytes + _SLACK_BYTES * len(pids):
+        if resident_bytes(pids) <= self._limits.memory_bytes + _SLACK_BYTES * len(pids):
             return None
-        return _trouble("memory", f"together it holds more than {self._bounds.memory_bytes} bytes")
+        return _trouble("memory", f"together it holds more than {self._limits.memory_bytes} bytes")
 
     def _read_verdict(self) -> dict[str, Any]:
         """The judge's verdict; it has ended, or closed its end."""

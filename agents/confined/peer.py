@@ -123,13 +123,16 @@ class Peer(Codec):
         return found
 
     def own(self, number: Any) -> Any:
+        """The object of this side behind a number."""
         return self._objects[number]
 
     def recall(self, value: Any) -> dict[str, Any] | None:
+        """The reference by which the other side knows its own class again, from its mirror."""
         kept = vars(value).get(_NUMBER) if isinstance(value, type) else None
         return None if kept is None else {"m": kept}
 
     def adopt(self, number: Any, facts: dict[str, Any]) -> Any:
+        """The one stand-in for an object of the other side."""
         if number not in self._adopted:
             make = self.mirror if facts["kind"] == "error" else self.stand_in
             self._adopted[number] = make(number, facts)

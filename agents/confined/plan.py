@@ -85,7 +85,7 @@ class _Splitter(ast.NodeTransformer):
     def __init__(self) -> None:
         self.planned: list[Planned] = []
 
-    def visit_Assert(self, node: ast.Assert) -> ast.With:  # noqa: N802 - ast's name
+    def visit_Assert(self, node: ast.Assert) -> ast.With:
         text = " ".join(ast.unparse(node).split())
         self.planned.append(Planned(text[:_MAX_NAME], node.lineno))
         number = ast.Constant(len(self.planned) - 1)

@@ -38,6 +38,7 @@ class Proxy:
         object.__setattr__(self, "_journeyman_link", where)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object where it lives."""
         here = link(self)
         return here.peer.call(here.number, args, kwargs)
 
@@ -75,7 +76,7 @@ class Proxy:
     def __repr__(self) -> str:
         return str(link(self).peer.apply("repr", self))
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
         # The exception itself stays here: its class and text are what a context manager reads.
         return bool(link(self).peer.apply("exit", self, kind, None, None))
 

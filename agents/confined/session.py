@@ -75,6 +75,7 @@ class Session(Peer):
     # Asking.
 
     def call(self, number: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an object of the candidate and keep what it returned for messages."""
         try:
             value = super().call(number, args, kwargs)
         except WireError as error:
@@ -84,22 +85,26 @@ class Session(Peer):
         return value
 
     def apply(self, operation: str, *operands: Any) -> Any:
+        """Do one thing to an object of the candidate."""
         try:
             return super().apply(operation, *operands)
         except WireError as error:
             raise self.end("crashed", f"the answer cannot be read: {error}") from error
 
     def ask(self, verb: str, *details: Any) -> list[Any]:
+        """Send a request and wait; SubjectGone if the candidate is or has gone."""
         self._send([verb, *details])
         return self.wait()
 
     def wait(self) -> list[Any]:
+        """Wait for an answer; what cannot be read ends the candidate."""
         try:
             return super().wait()
         except WireError as error:
             raise self.end("crashed", f"the answer cannot be read: {error}") from error
 
     def receive(self) -> list[Any]:
+        """The next message, within the deadline."""
         try:
             message = self.channel.receive(self.deadline)
         except TimeoutError:
@@ -108,13 +113,20 @@ class Session(Peer):
             raise self._ended() from None
         except FrameError as error:
             raise self.end("crashed", str(error)) from error
-        if type(message) is not list or len(message) < 2:  # noqa: PLR2004 - verb and detail
+        if type(message) is not list or len(message) < 2:
             raise self.end("crashed", "a message that is none")
         return message
 
     def fetch(self, names: list[str]) -> dict[str, Any]:
         """The candidate's globals of these names, as far as there are any."""
-        (found,) = self.ask("names", names)
+        return self._read_names(self.ask("names", names)[0])
+
+    def loaded(self) -> tuple[list[str], dict[str, Any]]:
+        """Wait until the candidate is loaded: its public names, and what was wanted of them."""
+        answer = self.wait()
+        return [str(name) for name in answer[0] or ()], self._read_names(answer[-1])
+
+    def _read_names(self, found: Any) -> dict[str, Any]:
         try:
             return {str(name): self.decode(data) for name, data in found.items()}
         except (WireError, AttributeError) as error:
@@ -135,6 +147,7 @@ class Session(Peer):
     # Serving: only what a test handed over on purpose.
 
     def answer(self, message: list[Any]) -> None:
+        """Serve one request of the candidate."""
         try:
             reply = ["ok", *self.serve(message)]
         except SubjectGone:
@@ -144,6 +157,7 @@ class Session(Peer):
         self._send(reply)
 
     def serve(self, message: list[Any]) -> list[Any]:
+        """Do what the candidate asks of an object that it was handed."""
         verb, target, *rest = message
         if verb == "call":
             if target not in self._lent:
@@ -158,6 +172,7 @@ class Session(Peer):
         return [self.encode(_do_plainly(verb, value, operands))]
 
     def refer(self, value: Any) -> Any:
+        """A reference to an object of the tests, and leave to use it."""
         number = self.number(value)
         if isinstance(value, type) and issubclass(value, BaseException):
             self._lent[number] = "callable"
@@ -172,6 +187,7 @@ class Session(Peer):
         return {"o": [number, {"kind": self._lent[number], "name": type(value).__name__}]}
 
     def recall(self, value: Any) -> dict[str, Any] | None:
+        """The reference to an object of the candidate."""
         if isinstance(value, Proxy):
             return {"m": link(value).number}
         return super().recall(value)
@@ -179,6 +195,7 @@ class Session(Peer):
     # What the candidate's objects are here.
 
     def stand_in(self, number: Any, facts: dict[str, Any]) -> Any:
+        """A proxy for an object of the candidate; generators and coroutines become real ones."""
         known = {
             "name": str(facts["name"]),
             "equality": bool(facts["equality"]),
@@ -237,11 +254,13 @@ class Remote(Proxy):
 
     def __eq__(self, other: object) -> bool:
         here = link(self)
+        assert isinstance(here.peer, Session)
         if self is other or isinstance(other, Proxy):
+            if self is not other and here.facts["equality"]:
+                here.peer.flags.add("own_equality")
             return super().__eq__(other)
         if here.facts["base"]:
             return bool(here.facts["base"][0] == other)
-        assert isinstance(here.peer, Session)
         return here.peer.claims_equal(self, other)
 
     __hash__ = Proxy.__hash__
@@ -260,7 +279,9 @@ class Remote(Proxy):
             here.peer.flags.add("own_operators")
             return here.peer.apply(operation, first, second)
         if here.facts["base"]:
-            plain = [here.facts["base"][0] if operand is self else operand for operand in (first, second)]
+            plain = [
+                here.facts["base"][0] if operand is self else operand for operand in (first, second)
+            ]
             return OPERATIONS[operation](*plain)
         here.peer.flags.add("own_operators")
         return NotImplemented
@@ -269,7 +290,7 @@ class Remote(Proxy):
 def _meeting(name: str, *, reflected: bool = False) -> Any:
     def method(self: Remote, other: Any) -> Any:
         pair = (other, self) if reflected else (self, other)
-        return self._meet(name, *pair)  # type: ignore[no-untyped-call]  # looks untyped to mypy
+        return self._meet(name, *pair)
 
     return method
 
@@ -297,7 +318,7 @@ class RemoteModule(ModuleType):
 def _pulled(remote: Remote) -> Generator[Any, None, Any]:
     while True:
         try:
-            item = next(remote)  # type: ignore[call-overload]  # __next__ is set on Proxy
+            item = next(remote)
         except StopIteration as end:
             return end.value
         yield item
@@ -353,6 +374,7 @@ def _read_end(status: int, used_seconds: float, cpu_seconds: float) -> tuple[str
     if os.WIFEXITED(status):
         return "early_exit", f"it ended with exit code {os.WEXITSTATUS(status)}"
     number = os.WTERMSIG(status)
-    if number == signal.SIGXCPU or (number == signal.SIGKILL and used_seconds >= cpu_seconds):
+    spent = number == signal.SIGKILL and used_seconds >= cpu_seconds
+    if spent or number in {signal.SIGXCPU, signal.SIGPROF}:
         return "timeout", f"it used {used_seconds:.1f} s of CPU time"
     return "crashed" if number in _CRASHES else "killed", f"it was ended by signal {number}"

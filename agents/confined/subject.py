@@ -6,7 +6,6 @@ it likes, end when it likes and change this module as it likes. It only cannot r
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import linecache
 import random
@@ -15,6 +14,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
@@ -27,18 +27,33 @@ from journeyman.agents.confined.wire import plain_base
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def live(channel: Channel, code: str, module: str, lines: mmap | None) -> None:
+@dataclass(frozen=True)
+class Candidate:
+    """What to load.
+
+    Attributes:
+        code: The source.
+        module: Name of the module that it becomes.
+        wanted: Names to tell of once it is loaded.
+        lines: Where to mark each line that runs, one byte a line; None traces nothing.
+    """
+
+    code: str
+    module: str
+    wanted: list[str]
+    lines: mmap | None
+
+
+def live(channel: Channel, candidate: Candidate) -> None:
     """Load the candidate, say how that went, and serve the judge until it hangs up.
 
     Args:
         channel: To the judge.
-        code: The candidate's source.
-        module: Name of the module that it becomes.
-        lines: Where to mark each line that runs, one byte a line; None traces nothing.
+        candidate: What to load.
     """
     random.seed(0)
-    subject = Subject(channel, module)
-    subject.answer(["load", code, lines])
+    subject = Subject(channel, candidate)
+    subject.answer(["load"])
     while True:
         try:
             message = subject.receive()
@@ -52,14 +67,16 @@ class Subject(Peer):
 
     is_hostile = True
 
-    def __init__(self, channel: Channel, module: str) -> None:
+    def __init__(self, channel: Channel, candidate: Candidate) -> None:
         super().__init__(channel)
-        self._module = types.ModuleType(module)
+        self._candidate = candidate
+        self._module = types.ModuleType(candidate.module)
 
     def serve(self, message: list[Any]) -> list[Any]:
+        """Do whatever the judge asks."""
         verb, *details = message
         if verb == "load":
-            return self._load(*details)
+            return self._load()
         if verb == "call":
             return self.serve_call(*details)
         if verb == "names":
@@ -68,15 +85,18 @@ class Subject(Peer):
         return [self.encode(_ACTIONS[verb](*operands))]
 
     def own(self, number: Any) -> Any:
+        """The object behind a number, or the module's global of a name."""
         return vars(self._module)[number] if isinstance(number, str) else super().own(number)
 
     def recall(self, value: Any) -> dict[str, Any] | None:
+        """The reference to an object that the tests handed over."""
         if isinstance(value, Proxy):
             return {"m": link(value).number}
         return super().recall(value)
 
     def refer(self, value: Any) -> Any:
-        kind = type(value)
+        """A reference to an object, with what the judge has to know of it."""
+        kind: Any = type(value)
         if isinstance(value, type) and issubclass(value, BaseException):
             return {"o": [self.number(value), self.error_facts(value)]}
         facts = {
@@ -88,10 +108,12 @@ class Subject(Peer):
         return {"o": [self.number(value), facts]}
 
     def stand_in(self, number: Any, facts: dict[str, Any]) -> Any:
+        """A proxy for an object that the tests handed over."""
         return Proxy(Link(self, number, facts))
 
-    def _load(self, code: str, lines: mmap | None) -> list[Any]:
-        """Run the module's body; the public names it defined."""
+    def _load(self) -> list[Any]:
+        """Run the module's body; the public names it defined, and what is wanted of them."""
+        code, lines = self._candidate.code, self._candidate.lines
         source = code.splitlines(keepends=True)
         linecache.cache[CANDIDATE_FILE] = (len(code), None, source, CANDIDATE_FILE)
         compiled = compile(code, CANDIDATE_FILE, "exec", dont_inherit=True)
@@ -101,7 +123,8 @@ class Subject(Peer):
             threading.settrace(tracer)
             sys.settrace(tracer)
         exec(compiled, vars(self._module))  # noqa: S102 - running the candidate is the purpose
-        return [[name for name in vars(self._module) if not name.startswith("_")]]
+        public = [name for name in vars(self._module) if not name.startswith("_")]
+        return [public, self._names(self._candidate.wanted)]
 
     def _names(self, wanted: list[str]) -> dict[str, Any]:
         """Those of the module's globals that exist; objects are referred to by their names."""
@@ -144,8 +167,13 @@ def _describe(value: Any) -> str:
     return _ADDRESS.sub("", repr(value))
 
 
-async def _wait_for(awaitable: Any) -> Any:
-    return await awaitable
+def _await(awaitable: Any) -> Any:
+    import asyncio  # costs more than a check; few candidates need it
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return asyncio.run(wait())
 
 
 _ACTIONS: dict[str, Callable[..., Any]] = {
@@ -156,5 +184,5 @@ _ACTIONS: dict[str, Callable[..., Any]] = {
     "isinstance": isinstance,
     "issubclass": issubclass,
     "describe": _describe,
-    "await": lambda value: asyncio.run(_wait_for(value)),
+    "await": _await,
 }

@@ -89,12 +89,8 @@ _FORMS: dict[type, _Form] = {
     Fraction: _Form("F", lambda v: [v.numerator, v.denominator], lambda p: Fraction(*p)),
     datetime: _Form("dt", _moment, _read_moment),
     date: _Form("da", lambda v: [v.year, v.month, v.day], lambda p: date(*p)),
-    time: _Form(
-        "ti", lambda v: [v.hour, v.minute, v.second, v.microsecond], lambda p: time(*p)
-    ),
-    timedelta: _Form(
-        "td", lambda v: [v.days, v.seconds, v.microseconds], lambda p: timedelta(*p)
-    ),
+    time: _Form("ti", lambda v: [v.hour, v.minute, v.second, v.microsecond], lambda p: time(*p)),
+    timedelta: _Form("td", lambda v: [v.days, v.seconds, v.microseconds], lambda p: timedelta(*p)),
     deque: _Form("q", lambda v: [list(v), v.maxlen], lambda p: deque(*p)),
     Counter: _Form("C", _pairs, lambda p: Counter(_mapping(p))),
     OrderedDict: _Form("O", _pairs, lambda p: OrderedDict(_mapping(p))),
