@@ -144,6 +144,7 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         depth: Candidates that the frontier is shown.
         max_relevant: Passages that the frontier may say answer a question. Few, since every one
             of them counts as a right first place for the student.
+        k: Passages in the answer to a free request, which names no number itself.
     """
 
     input_type = RetrievalTask
@@ -159,6 +160,7 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         fusion: Fusion | None = None,
         depth: int = 20,
         max_relevant: int = 5,
+        k: int = 10,
     ) -> None:
         super().__init__(student if student is not None else WordsOnly())
         self.name = name
@@ -167,9 +169,14 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         self.fusion = fusion or Fusion()
         self._depth = depth
         self._max_relevant = max_relevant
+        self._k = k
         _check_tower(index, student, name)
 
     # The student's part.
+
+    def from_request(self, text: str) -> RetrievalTask | None:
+        """The whole request is the question; None where it is empty."""
+        return RetrievalTask(question=text, k=self._k) if text.strip() else None
 
     def render(self, task: RetrievalTask) -> str:
         """The question as it is."""

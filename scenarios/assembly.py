@@ -22,7 +22,7 @@ from journeyman.models.students.tagger import Tagger
 from journeyman.scenarios.corpora import read_corpus
 from journeyman.scenarios.datasets import routes_in_use
 from journeyman.scenarios.schemas import extraction_schema
-from journeyman.scenarios.spec import RoutingSettings
+from journeyman.scenarios.spec import RetrievalSettings, RoutingSettings
 from journeyman.scenarios.suite import Suite
 
 Progress = Callable[[int, int], None]
@@ -70,7 +70,8 @@ def staff_for(
     if "retrieval" in suite.agents:
         folder = cache if cache is not None else cache_dir() / "embeddings"
         index = Index.build(read_corpus(suite), embedder, cache=folder, progress=progress)
-        agents["retrieval"] = Retrieval(index, embedder)
+        settings = suite.spec.agents.retrieval or RetrievalSettings()
+        agents["retrieval"] = Retrieval(index, embedder, k=settings.k)
     if "routing" not in suite.agents and suite.spec.agent is not None:
         return Staff(agents)
     described = routes_in_use(suite)

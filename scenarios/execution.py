@@ -101,6 +101,7 @@ class Execution:
         self.suite = suite
         self.report = Report(suite)
         self.id = new_id()
+        self.epochs = suite.spec.defaults.epochs
         self._settings = settings
         self._store = store
         self._options = options
@@ -123,11 +124,12 @@ class Execution:
                     self._options.run,
                     suite_run_id=self.id,
                     shadow=self._options.reference is not None,
+                    timeout_s=self.suite.spec.defaults.timeout,
                 ),
             )
             status = "interrupted"
             try:
-                async for result in runner.run(self.scenarios):
+                async for result in runner.run(self.scenarios, epochs=self.epochs):
                     self.report.add(result)
                     recorder.record(self._result_record(result))
                     yield result
@@ -173,7 +175,7 @@ class Execution:
             config_hash=content_hash([spec, self._options.run.trust_uncertified]),
             status="running",
             started_at=datetime.now(UTC),
-            num_total=len(self.scenarios),
+            num_total=len(self.scenarios) * self.epochs,
             argv=self._options.argv,
             environment={
                 "journeyman": version("journeyman"),
@@ -200,6 +202,7 @@ class Execution:
         return ScenarioResultRecord(
             suite_run_id=self.id,
             scenario_id=result.scenario.id,
+            epoch=result.epoch,
             scenario_hash=result.scenario.fingerprint,
             run_id=result.run_id or None,
             status=status,  # type: ignore[arg-type]  # mypy widens the conditional

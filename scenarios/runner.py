@@ -57,6 +57,7 @@ class ScenarioResult:
 
     Attributes:
         scenario: What was run.
+        epoch: Which repetition of it.
         run_id: The run on record; empty where none was started.
         tasks: Its tasks, those that were expected but not planned included.
         duration_ms: Wall time.
@@ -64,6 +65,7 @@ class ScenarioResult:
     """
 
     scenario: Scenario
+    epoch: int = 0
     run_id: str = ""
     tasks: tuple[TaskResult, ...] = ()
     duration_ms: float = 0.0
@@ -132,9 +134,16 @@ class SuiteRunner:
             list(staff.agents.values()), frontier, store=recorder, router=staff.router
         )
 
-    async def run(self, scenarios: Iterable[Scenario]) -> AsyncIterator[ScenarioResult]:
-        """Results as they finish; memory holds what is in flight only."""
-        source = iter(scenarios)
+    async def run(
+        self, scenarios: Iterable[Scenario], *, epochs: int = 1
+    ) -> AsyncIterator[ScenarioResult]:
+        """Results as they finish; memory holds what is in flight only.
+
+        Args:
+            scenarios: What to run, in this order.
+            epochs: How often each is run, one time after the other.
+        """
+        source = ((scenario, epoch) for scenario in scenarios for epoch in range(epochs))
         results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue(self._options.concurrency)
         workers = [
             asyncio.create_task(self._work(source, results))
@@ -155,34 +164,41 @@ class SuiteRunner:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(
-        self, source: Iterator[Scenario], results: asyncio.Queue[ScenarioResult | None]
+        self, source: Iterator[tuple[Scenario, int]], results: asyncio.Queue[ScenarioResult | None]
     ) -> None:
         try:
-            for scenario in source:
-                await results.put(await self._one(scenario))
+            for scenario, epoch in source:
+                await results.put(await self._one(scenario, epoch))
         finally:
             await results.put(None)
 
-    async def _one(self, scenario: Scenario) -> ScenarioResult:
+    async def _one(self, scenario: Scenario, epoch: int) -> ScenarioResult:
         start = time.perf_counter()
         seen = _Seen()
+
+        def finished(
+            tasks: tuple[TaskResult, ...] = (), error: str | None = None
+        ) -> ScenarioResult:
+            duration_ms = (time.perf_counter() - start) * 1000
+            return ScenarioResult(scenario, epoch, seen.run_id, tasks, duration_ms, error)
+
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                await self._invoke(scenario, seen)
+                await self._invoke(scenario, epoch, seen)
                 tasks = await self._tasks(scenario, seen)
         except TimeoutError:
-            error = f"no result within {self._options.timeout_s:g} s"
-            return ScenarioResult(scenario, seen.run_id, (), _ms_since(start), error)
+            return finished(error=f"no result within {self._options.timeout_s:g} s")
         except JourneymanError as failure:
-            return ScenarioResult(scenario, seen.run_id, (), _ms_since(start), str(failure))
-        return ScenarioResult(scenario, seen.run_id, tasks, _ms_since(start))
+            return finished(error=str(failure))
+        return finished(tasks)
 
-    async def _invoke(self, scenario: Scenario, seen: _Seen) -> None:
+    async def _invoke(self, scenario: Scenario, epoch: int, seen: _Seen) -> None:
         context = Context(
             trust_uncertified=self._options.trust_uncertified,
             on_frontier_failure="queue",
             suite_run_id=self._options.suite_run_id,
             scenario_id=scenario.id,
+            epoch=epoch,
             tags=scenario.tags,
         )
         stream = self._graph.astream(
@@ -251,7 +267,3 @@ class SuiteRunner:
         costs = [reply.cost_microusd for reply in replies]
         total = None if None in costs else sum(cost for cost in costs if cost is not None)
         return given(agent, escalated.output.model_dump(mode="json")), total
-
-
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000

@@ -41,9 +41,10 @@ def demo(
     )
     price = REFERENCE_PRICE
     talk(
-        f"The frontier is a stand-in on loopback: it answers from the suite's references, "
-        f"wrongly in {ERROR_RATE:.0%} of tasks, in {LATENCY_MS:.0f} ms, at ${price.input_per_million_usd:g} "
-        f"and ${price.output_per_million_usd:g} per million tokens."
+        "The frontier is a stand-in on loopback. It answers from the suite's references, "
+        f"{ERROR_RATE:.0%} of the tasks wrongly,\nin {LATENCY_MS:.0f} ms, at "
+        f"${price.input_per_million_usd:g} and ${price.output_per_million_usd:g} "
+        "per million tokens."
     )
     with Store.open(store) as opened:
         report = execute(find_suite("desk"), Settings(), opened, options)

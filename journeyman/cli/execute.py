@@ -35,7 +35,7 @@ def execute(
         execution = Execution(suite, settings, store, options, progress=embedding.update)
 
     async def run() -> None:
-        total = len(execution.scenarios)
+        total = len(execution.scenarios) * execution.epochs
         with Progress("scenarios", total, quiet=json) as progress:
             async for result in execution.run():
                 progress.advance()
@@ -51,6 +51,7 @@ def _line(result: ScenarioResult) -> dict[str, object]:
     return {
         "event": "scenario",
         "id": result.scenario.id,
+        "epoch": result.epoch,
         "run_id": result.run_id,
         "right": result.is_right,
         "duration_ms": round(result.duration_ms, 2),

@@ -16,8 +16,8 @@ def render(report: Report, *, reference: bool) -> str:
     blocks = [_work(report), _quality(report)]
     if reference:
         blocks.append(
-            "The frontier here is the reference frontier: a stand-in that answers from the suite's\n"
-            "references. Its quality, cost and latency say nothing about any real model."
+            "The frontier here is the reference frontier: a stand-in that answers from the\n"
+            "suite's references. Its figures say nothing about any real model."
         )
     if report.errors:
         listed = "\n".join(f"  {name}: {error}" for name, error in report.errors[:10])
