@@ -293,13 +293,14 @@ class Sandbox:
             One observation for each call. Where the candidate does not load, or the check as a
             whole was stopped, all that is left says so.
         """
-        request = Request(
-            code, limits or self.limits, calls=tuple(calls), module=module, keep_going=True
-        )
-        raw = await asyncio.wrap_future(self._threads.submit(self._ask, request))
-        observed = [Observation(*next(iter(entry.items()))) for entry in raw.get("observed", ())]
-        kind = raw["status"] if raw["status"] != "passed" else "not_run"
-        return observed + [Observation(kind)] * (len(calls) - len(observed))
+        job = self._submit_calls(code, calls, module=module, limits=limits)
+        return await asyncio.wrap_future(job)
+
+    def observe_blocking(
+        self, code: str, calls: Sequence[str], **options: Any
+    ) -> list[Observation]:
+        """`observe` for callers without an event loop."""
+        return self._submit_calls(code, calls, **options).result()
 
     def warm_up(self) -> None:
         """Start the workers now instead of with the first checks.
@@ -348,6 +349,19 @@ class Sandbox:
         )
         return self._threads.submit(lambda: _read_verdict(self._ask(request)))
 
+    def _submit_calls(
+        self,
+        code: str,
+        calls: Sequence[str],
+        *,
+        module: str = "candidate",
+        limits: Limits | None = None,
+    ) -> Future[list[Observation]]:
+        request = Request(
+            code, limits or self.limits, calls=tuple(calls), module=module, keep_going=True
+        )
+        return self._threads.submit(lambda: _read_observations(self._ask(request), len(calls)))
+
     def _ask(self, request: Request) -> dict[str, Any]:
         worker = self._pool.take()
         try:
@@ -355,6 +369,12 @@ class Sandbox:
         finally:
             with self._pool.lock:
                 self._pool.free.append(worker)
+
+
+def _read_observations(raw: dict[str, Any], num_calls: int) -> list[Observation]:
+    observed = [Observation(*next(iter(entry.items()))) for entry in raw.get("observed", ())]
+    kind = raw["status"] if raw["status"] != "passed" else "not_run"
+    return observed + [Observation(kind)] * (num_calls - len(observed))
 
 
 def _read_verdict(raw: dict[str, Any]) -> Verdict:
