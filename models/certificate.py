@@ -196,15 +196,19 @@ def certify_joint(
     items = _labelled(scores, wrong)
     levels = np.unique(items.scores[np.isfinite(items.scores)])[::-1]
     _, errors = items.counts_at(levels)
-    counts, block = np.unique(errors, return_inverse=True)
-    bounds = np.array([upper_bound(int(k), items.n, risk.delta) for k in counts])[block]
-    certified = np.logical_and.accumulate(bounds <= risk.max_error)
-    num_certified = int(certified.sum())
+    num_certified, bound = 0, None
+    for count, first in zip(*np.unique(errors, return_index=True), strict=True):
+        # Scores down to the next error share a count, hence a bound.
+        reached = upper_bound(int(count), items.n, risk.delta)
+        if reached > risk.max_error:
+            num_certified = int(first)
+            break
+        num_certified, bound = len(levels), reached
     needed = None
     if num_certified:
-        threshold, bound = float(levels[num_certified - 1]), float(bounds[num_certified - 1])
+        threshold = float(levels[num_certified - 1])
     else:
-        threshold, bound = math.inf, None
+        threshold = math.inf
         rate = errors[0] / items.n if len(levels) else 0.0
         needed = _more(items_at_rate(rate, risk.max_error, risk.delta), items.n)
     stamp = _Stamp(label_source, release, created_at)
