@@ -7,6 +7,7 @@ killed with all that is in it; the next check starts a fresh one.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 
 from journeyman.agents.bubblewrap import Launch, Level, prepare, refused
 from journeyman.agents.confined.frames import Channel, FrameError
+from journeyman.agents.confined.keeper import trouble
 from journeyman.agents.confined.request import Request
 from journeyman.models.errors import SandboxUnavailable
 
@@ -56,15 +58,30 @@ class SandboxWorker:
         wall_seconds = request.limits.wall_seconds
         deadline = time.monotonic() + wall_seconds + _GRACE_SECONDS
         try:
+            channel.send(
+                {
+                    "limits": asdict(request.limits),
+                    "trace_lines": request.trace_lines,
+                    "keep_going": request.keep_going,
+                }
+            )
             channel.send(asdict(request))
-            verdict = channel.receive(deadline)
+            outcome = channel.receive(deadline)
+            report = channel.receive_bytes(deadline)
+            output = channel.receive_bytes(deadline)
         except TimeoutError:
             self.stop()
-            return _trouble("timeout", f"the sandbox did not answer within {wall_seconds} s")
+            verdict = trouble("timeout", f"the sandbox did not answer within {wall_seconds} s")
+            return {**verdict, "output": "", "duration_ms": wall_seconds * 1000}
         except (EOFError, OSError, FrameError):
             self.stop()
-            return _trouble("killed", "the sandbox ended during the check")
-        return dict(verdict)
+            verdict = trouble("killed", "the sandbox ended during the check")
+            return {**verdict, "output": "", "duration_ms": 0.0}
+        if not outcome["is_in_step"]:
+            self.stop()  # the next judge would read this one's request
+        verdict = outcome["trouble"] or _read_report(report)
+        shown = output.decode("utf-8", "replace")
+        return {**verdict, "output": shown, "duration_ms": outcome["duration_ms"]}
 
     def start(self) -> Channel:
         """Start the worker unless it runs.
@@ -122,13 +139,9 @@ class SandboxWorker:
         return refused(said)
 
 
-def _trouble(status: str, message: str) -> dict[str, Any]:
-    detail = {"type": status, "message": message, "line": None, "source": None}
-    return {
-        "status": status,
-        "detail": detail,
-        "flags": [],
-        "tests": [],
-        "output": "",
-        "duration_ms": 0.0,
-    }
+def _read_report(report: bytes) -> dict[str, Any]:
+    try:
+        verdict: dict[str, Any] = json.loads(report)
+    except ValueError:
+        return trouble("killed", "the judging process ended without a verdict")
+    return verdict

@@ -78,14 +78,14 @@ def set_limits(limits: Limits, others: int) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_AS: limits.memory_bytes,
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_NPROC: limits.processes + others,
     }
-    for name, value in wanted.items():
-        hard = resource.getrlimit(name)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(name, (value, value))
+    _set(wanted)
+
+
+def limit_files(limits: Limits) -> None:
+    """Limit the files of a candidate's process; the judge's report is not one of them."""
+    _set({resource.RLIMIT_FSIZE: limits.file_bytes, resource.RLIMIT_NOFILE: limits.open_files})
 
 
 def limit_cpu(seconds: float) -> None:
@@ -109,6 +109,13 @@ def resident_bytes(pids: list[int]) -> int:
         except (OSError, IndexError):
             continue
     return total
+
+
+def _set(wanted: dict[int, int]) -> None:
+    for name, value in wanted.items():
+        hard = resource.getrlimit(name)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (value, value))
 
 
 def _mount(place: Path, flags: int, options: str) -> None:

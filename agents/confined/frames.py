@@ -28,11 +28,13 @@ class Channel:
     Args:
         read_fd: Where the other side's frames come from; blocking.
         write_fd: Where frames go.
+        read_ahead: False where somebody else reads what comes after a frame.
     """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    def __init__(self, read_fd: int, write_fd: int, *, read_ahead: bool = True) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        self._read_ahead = read_ahead
         self._buffer = bytearray()
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
@@ -62,13 +64,24 @@ class Channel:
             EOFError: The other side closed its end.
             FrameError: What came is no frame.
         """
+        try:
+            return json.loads(self.receive_bytes(deadline))
+        except (ValueError, RecursionError) as error:
+            raise FrameError("A frame does not hold JSON.") from error
+
+    def receive_bytes(self, deadline: float | None = None) -> bytes:
+        """Read the bytes of one frame; raises as `receive` does."""
         length = _LENGTH.unpack(self._take(_LENGTH.size, deadline))[0]
         if length > MAX_FRAME_BYTES:
             raise FrameError(f"A frame of {length} bytes was announced.")
-        try:
-            return json.loads(self._take(length, deadline))
-        except (ValueError, RecursionError) as error:
-            raise FrameError("A frame does not hold JSON.") from error
+        return self._take(length, deadline)
+
+    def forward(self, file_fd: int, num_bytes: int) -> None:
+        """Send a frame of bytes from a file without reading them into this process."""
+        os.write(self.write_fd, _LENGTH.pack(num_bytes))
+        offset = 0
+        while offset < num_bytes:
+            offset += os.sendfile(self.write_fd, file_fd, offset, num_bytes - offset)
 
     def close(self) -> None:
         """Close both ends."""
@@ -80,7 +93,8 @@ class Channel:
         while len(self._buffer) < num_bytes:
             if deadline is not None:
                 self._wait(deadline)
-            chunk = os.read(self.read_fd, _CHUNK_BYTES)
+            wanted = _CHUNK_BYTES if self._read_ahead else num_bytes - len(self._buffer)
+            chunk = os.read(self.read_fd, wanted)
             if not chunk:
                 raise EOFError
             self._buffer += chunk

@@ -10,8 +10,6 @@ import builtins
 import contextlib
 import inspect
 import linecache
-import mmap
-import os
 import random
 import sys
 import time
@@ -22,24 +20,20 @@ from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
 from typing import Any
 
-from journeyman.agents.confined.confine import limit_cpu
 from journeyman.agents.confined.describe import describe
-from journeyman.agents.confined.frames import Channel
+from journeyman.agents.confined.nursery import Nursery
 from journeyman.agents.confined.peer import last_line
 from journeyman.agents.confined.plan import TESTS_FILE, WATCH, Plan, plan_tests
 from journeyman.agents.confined.request import Request
 from journeyman.agents.confined.session import (
     TESTS_MODULE,
-    Living,
     RemoteModule,
     Session,
     SubjectGone,
 )
-from journeyman.agents.confined.subject import Candidate, live
 from journeyman.agents.confined.wire import PURE_MODULES
 
 _MAX_TEXT = 500
-_MAX_DESCRIPTORS = 1024
 
 
 @dataclass
@@ -63,17 +57,16 @@ class Judge:
 
     Args:
         request: The candidate and its tests.
+        nursery: Processes for the candidate, forked before the request was read.
         deadline: When the check ends, on the `time.monotonic` clock.
     """
 
-    def __init__(self, request: Request, deadline: float) -> None:
+    def __init__(self, request: Request, nursery: Nursery, deadline: float) -> None:
         self._request = request
+        self._nursery = nursery
         self._deadline = deadline
         self._flags: set[str] = set()
         self._results: list[Result] = []
-        self._lines = None
-        if request.trace_lines:
-            self._lines = mmap.mmap(-1, request.code.count("\n") + 3)
         self.session: Session
 
     def verdict(self) -> dict[str, Any]:
@@ -96,8 +89,10 @@ class Judge:
             return {**self._summary([]), "observed": self._observe(namespace)}
         with contextlib.suppress(Enough):
             self._run(plan, namespace)
-        if not self._results:
+        if not any(result.status == "passed" for result in self._results):
             self._flags.add("no_tests")
+        elif any(result.status == "not_run" for result in self._results):
+            self._flags.add("unreached_tests")
         return self._summary(self._results)
 
     def watch(self, number: int) -> Watch:
@@ -111,8 +106,7 @@ class Judge:
 
     def begin(self) -> None:
         """A test begins: its lines and its time are its own."""
-        if self._lines is not None:
-            self._lines[:] = bytes(len(self._lines))
+        self._nursery.forget_lines()
         self.session.returned.clear()
         self.session.deadline = self._deadline
         if self._request.keep_going:
@@ -121,30 +115,29 @@ class Judge:
 
     def lines(self) -> set[int]:
         """Lines of the candidate that ran since the test began."""
-        marks = bytes(self._lines) if self._lines is not None else b""
-        return {number for number, mark in enumerate(marks) if mark}
+        return self._nursery.lines()
 
     def goes_on(self) -> bool:
         """Whether another test may run after one that failed; revives the candidate."""
         if not self._request.keep_going or time.monotonic() >= self._deadline:
             return False
         if self.session.gone is not None:
-            try:
-                self._revive()
-            except (SubjectGone, Exception):  # noqa: BLE001 - it loaded before: it is unsteady
-                return False
+            return self._revive()
         return True
 
     # The candidate.
 
     def _open(self, plan: Plan) -> dict[str, Any] | None:
         """Load the candidate; the namespace for the tests, None where it does not load."""
-        living = self._start(self._wanted(plan))
+        living = self._nursery.take()
+        assert living is not None
         self.session = Session(living, plan.identifiers, self._flags)
         self.session.deadline = self._deadline
         loading = Result("load", None)
         try:
-            public, found = self.session.loaded()
+            public, found = self.session.load(
+                self._request.code, self._request.module, self._wanted(plan)
+            )
             module = ModuleType(TESTS_MODULE)
             namespace = vars(module)
             namespace.update(self._without_shadows(found))
@@ -158,42 +151,19 @@ class Judge:
         namespace[WATCH] = self.watch
         return namespace
 
-    def _start(self, wanted: list[str]) -> Living:
-        """Fork the process that will hold the candidate.
-
-        Args:
-            wanted: Names to tell of as soon as it is loaded.
-        """
-        from_judge, to_subject = os.pipe()
-        from_subject, to_judge = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._be_subject(from_judge, to_judge, wanted)
-        os.close(from_judge)
-        os.close(to_judge)
-        return Living(pid, Channel(from_subject, to_subject), self._request.limits.cpu_seconds)
-
-    def _be_subject(self, read_fd: int, write_fd: int, wanted: list[str]) -> None:
-        """Never returns: the child serves until the judge hangs up."""
-        code = 70
-        try:
-            low, high = sorted((read_fd, write_fd))
-            os.closerange(3, low)
-            os.closerange(low + 1, high)
-            os.closerange(high + 1, _MAX_DESCRIPTORS)
-            limit_cpu(self._request.limits.cpu_seconds)
-            channel = Channel(read_fd, write_fd)
-            candidate = Candidate(self._request.code, self._request.module, wanted, self._lines)
-            live(channel, candidate)
-            code = 0
-        finally:
-            os._exit(code)
-
-    def _revive(self) -> None:
+    def _revive(self) -> bool:
+        """Load the candidate again in a fresh process; False where that cannot be."""
+        living = self._nursery.take()
+        if living is None:
+            return False
         self.session.channel.close()
-        self.session.revive(self._start([]))
+        self.session.revive(living)
         self.session.deadline = self._deadline
-        self.session.loaded()
+        try:
+            self.session.load(self._request.code, self._request.module, [])
+        except BaseException:  # noqa: BLE001 - it loaded before, so it is unsteady
+            return False
+        return True
 
     def _wanted(self, plan: Plan) -> list[str]:
         wanted = set(plan.wanted)
@@ -226,16 +196,7 @@ class Judge:
     def _run(self, plan: Plan, namespace: dict[str, Any]) -> None:
         self.begin()
         random.seed(0)
-        try:
-            exec(plan.code, namespace)  # noqa: S102 - running the tests is the purpose
-        except Enough:
-            raise
-        except BaseException as error:  # noqa: BLE001 - outside an assertion, so a test of its own
-            outside = Result("outside of an assertion", None, lines=self.lines())
-            _settle(outside, error, self.session)
-            self._results.append(outside)
-            if not self.goes_on():
-                return
+        self._do_outside(lambda: exec(plan.code, namespace))  # noqa: S102 - the tests are to run
         for name in plan.functions:
             code = getattr(namespace[name], "__code__", None)
             with self.watch_named(name, code.co_firstlineno if code else None):
@@ -244,14 +205,27 @@ class Judge:
             if isinstance(value, type) and issubclass(value, unittest.TestCase):
                 self._run_case(value)
 
+    def _do_outside(self, action: Callable[[], Any]) -> None:
+        """Do what is no test itself; where it fails, that is a test that did not pass."""
+        try:
+            action()
+        except Enough:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the candidate may raise anything
+            outside = Result("outside of an assertion", None, lines=self.lines())
+            _settle(outside, error, self.session)
+            self._results.append(outside)
+            if outside.status != "not_run" and not self.goes_on():
+                raise Enough from None
+
     def _run_case(self, case: type[unittest.TestCase]) -> None:
         if case.__module__ != TESTS_MODULE:
             return
-        case.setUpClass()
+        self._do_outside(case.setUpClass)
         for name in unittest.defaultTestLoader.getTestCaseNames(case):
             with self.watch_named(f"{case.__name__}.{name}"):
                 case(name).debug()
-        case.tearDownClass()
+        self._do_outside(case.tearDownClass)
 
     def _observe(self, namespace: dict[str, Any]) -> list[dict[str, str]]:
         """What each call gives, as comparable text."""

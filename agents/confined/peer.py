@@ -179,7 +179,8 @@ class Peer(Codec):
                 raise WireError("Something was raised that is no exception.")
             error = _construct(kind, args, str(data["text"]))
             for name, value in data["state"].items():
-                setattr(error, name, self.decode(value))
+                if not name.startswith("_"):
+                    setattr(error, name, self.decode(value))
             error.__dict__["_journeyman_where"] = _place(data["where"])
         except (KeyError, TypeError, AttributeError) as wrong:
             raise WireError("An exception that cannot be read.") from wrong

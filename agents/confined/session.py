@@ -12,11 +12,11 @@ import random
 import signal
 import time
 from collections.abc import Collection, Generator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from journeyman.agents.confined.frames import Channel, FrameError
+from journeyman.agents.confined.frames import FrameError
+from journeyman.agents.confined.nursery import Living
 from journeyman.agents.confined.operations import BINARY, OPERATIONS, ORDER
 from journeyman.agents.confined.peer import Peer
 from journeyman.agents.confined.proxy import Link, Proxy, link
@@ -40,15 +40,6 @@ class SubjectGone(BaseException):
     def __init__(self, status: str, text: str) -> None:
         super().__init__(text)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Living:
-    """A running candidate's process."""
-
-    pid: int
-    channel: Channel
-    cpu_seconds: float
 
 
 class Session(Peer):
@@ -121,9 +112,18 @@ class Session(Peer):
         """The candidate's globals of these names, as far as there are any."""
         return self._read_names(self.ask("names", names)[0])
 
-    def loaded(self) -> tuple[list[str], dict[str, Any]]:
-        """Wait until the candidate is loaded: its public names, and what was wanted of them."""
-        answer = self.wait()
+    def load(self, code: str, module: str, wanted: list[str]) -> tuple[list[str], dict[str, Any]]:
+        """Have the process load a candidate.
+
+        Args:
+            code: Its source.
+            module: Name of the module that it becomes.
+            wanted: Names to tell of at once.
+
+        Returns:
+            Its public names, and what was wanted of them.
+        """
+        answer = self.ask("load", code, module, wanted)
         return [str(name) for name in answer[0] or ()], self._read_names(answer[-1])
 
     def _read_names(self, found: Any) -> dict[str, Any]:

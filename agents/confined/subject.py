@@ -14,7 +14,6 @@ import sys
 import threading
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
@@ -27,33 +26,15 @@ from journeyman.agents.confined.wire import plain_base
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """What to load.
-
-    Attributes:
-        code: The source.
-        module: Name of the module that it becomes.
-        wanted: Names to tell of once it is loaded.
-        lines: Where to mark each line that runs, one byte a line; None traces nothing.
-    """
-
-    code: str
-    module: str
-    wanted: list[str]
-    lines: mmap | None
-
-
-def live(channel: Channel, candidate: Candidate) -> None:
-    """Load the candidate, say how that went, and serve the judge until it hangs up.
+def live(channel: Channel, marks: mmap | None) -> None:
+    """Serve the judge until it hangs up; its first request brings the candidate.
 
     Args:
         channel: To the judge.
-        candidate: What to load.
+        marks: Where to mark each line that runs, one byte a line; None traces nothing.
     """
     random.seed(0)
-    subject = Subject(channel, candidate)
-    subject.answer(["load"])
+    subject = Subject(channel, marks)
     while True:
         try:
             message = subject.receive()
@@ -67,16 +48,16 @@ class Subject(Peer):
 
     is_hostile = True
 
-    def __init__(self, channel: Channel, candidate: Candidate) -> None:
+    def __init__(self, channel: Channel, marks: mmap | None) -> None:
         super().__init__(channel)
-        self._candidate = candidate
-        self._module = types.ModuleType(candidate.module)
+        self._marks = marks
+        self._module = types.ModuleType("candidate")
 
     def serve(self, message: list[Any]) -> list[Any]:
         """Do whatever the judge asks."""
         verb, *details = message
         if verb == "load":
-            return self._load()
+            return self._load(*details)
         if verb == "call":
             return self.serve_call(*details)
         if verb == "names":
@@ -111,20 +92,20 @@ class Subject(Peer):
         """A proxy for an object that the tests handed over."""
         return Proxy(Link(self, number, facts))
 
-    def _load(self) -> list[Any]:
+    def _load(self, code: str, module: str, wanted: list[str]) -> list[Any]:
         """Run the module's body; the public names it defined, and what is wanted of them."""
-        code, lines = self._candidate.code, self._candidate.lines
         source = code.splitlines(keepends=True)
         linecache.cache[CANDIDATE_FILE] = (len(code), None, source, CANDIDATE_FILE)
         compiled = compile(code, CANDIDATE_FILE, "exec", dont_inherit=True)
-        sys.modules[self._module.__name__] = self._module
-        if lines is not None:
-            tracer = _tracer(lines)
+        self._module.__name__ = module
+        sys.modules[module] = self._module
+        if self._marks is not None:
+            tracer = _tracer(self._marks)
             threading.settrace(tracer)
             sys.settrace(tracer)
         exec(compiled, vars(self._module))  # noqa: S102 - running the candidate is the purpose
         public = [name for name in vars(self._module) if not name.startswith("_")]
-        return [public, self._names(self._candidate.wanted)]
+        return [public, self._names(wanted)]
 
     def _names(self, wanted: list[str]) -> dict[str, Any]:
         """Those of the module's globals that exist; objects are referred to by their names."""
@@ -149,12 +130,12 @@ def _kind(value: Any) -> str:
     return "iterator" if hasattr(type(value), "__next__") else "object"
 
 
-def _tracer(lines: mmap) -> Callable[..., Any]:
-    last = len(lines) - 1
+def _tracer(marks: mmap) -> Callable[..., Any]:
+    last = len(marks) - 1
 
     def local(frame: types.FrameType, event: str, _: Any) -> Callable[..., Any]:
         if event == "line":
-            lines[min(frame.f_lineno, last)] = 1
+            marks[min(frame.f_lineno, last)] = 1
         return local
 
     def tracer(frame: types.FrameType, _event: str, _: Any) -> Callable[..., Any] | None:
