@@ -34,6 +34,7 @@ from journeyman.agents.syntax import (
 
 _Signed = ast.Return | ast.BinOp | ast.Slice | ast.Tuple | ast.Lambda | ast.Assign
 _SUM = 11
+_STEPS = 2  # one more and one less come first
 _MANY = 4  # other constants of the text that are tried in one place
 
 
@@ -130,11 +131,13 @@ def numbers(source: Source) -> Iterator[Edit]:
             near += [n for n in (0, 1, 2, -1) if n not in near]
         else:
             near += [0.0, 1.0]
-        for other in near:
+        for i, other in enumerate(near):
             if other != value:
-                yield _number(source, "number", node, other, negative=negative)
+                name = "number" if i < _STEPS else "number_small"
+                yield _number(source, name, node, other, negative=negative)
         others = [n for n in known if n not in near and n != value and type(n) is type(value)]
         scaled = [value * 10, value / 10 if isinstance(value, float) else value // 10, value * 2]
+        scaled += [value + 2, value - 2]
         for other in (*others[:_MANY], *(n for n in scaled if n not in near and n != value)):
             yield _number(source, "number_far", node, other, negative=negative)
         if value and not negative:

@@ -11,12 +11,12 @@ import __future__ as future
 import ast
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from journeyman.agents import edit_expressions, edit_names, edit_statements
+from journeyman.agents import edit_expressions, edit_names, edit_reuse, edit_statements
 from journeyman.agents.edit import Edit
 from journeyman.agents.syntax import Source, num_tokens_changed
 
@@ -32,6 +32,7 @@ OPERATORS: Mapping[str, float] = {
     "name": 0.9,
     "arithmetic": 0.9,
     "part": 0.9,
+    "number_small": 0.7,
     "off_by_one": 0.8,
     "boolean": 0.9,
     "truth": 0.9,
@@ -48,6 +49,7 @@ OPERATORS: Mapping[str, float] = {
     "argument_less": 0.6,
     "range": 0.6,
     "string": 0.5,
+    "respell": 0.8,
     "unwrap": 0.6,
     "delete": 0.5,
     "dedent": 0.5,
@@ -79,6 +81,10 @@ OPERATORS: Mapping[str, float] = {
     "off_by_one_far": 0.25,
     "truth_far": 0.15,
     "sliced": 0.15,
+    "everywhere": 0.15,
+    "reuse": 0.15,
+    "pair": 0.15,
+    "scale": 0.12,
     "wrap": 0.12,
     "condition": 0.1,
     "condition_fixed": 0.1,
@@ -108,12 +114,18 @@ _FINDERS: tuple[Callable[[Source], Iterator[Edit]], ...] = (
     edit_names.sliced,
     edit_names.arguments,
     edit_names.unwrapped,
+    edit_reuse.paired,
+    edit_reuse.shortened,
+    edit_reuse.everywhere,
     edit_statements.deleted,
     edit_statements.indented,
     edit_statements.moved,
     edit_statements.chains,
     edit_statements.returned,
     edit_statements.defaults,
+    edit_reuse.cut,
+    edit_reuse.reused,
+    edit_reuse.scaled,
     edit_names.wrapped,
     edit_expressions.extended_conditions,
     edit_statements.inserted,
@@ -149,7 +161,11 @@ class Candidate:
 
 
 def candidates(
-    code: str, *, focus: Mapping[int, float] | None = None, limit: int | None = None
+    code: str,
+    *,
+    focus: Mapping[int, float] | None = None,
+    tests: str = "",
+    limit: int | None = None,
 ) -> list[Candidate]:
     """Every program that is one known edit away, best first in the generic order.
 
@@ -157,6 +173,7 @@ def candidates(
         code: The program.
         focus: Suspicion by line (from 1), in [0, 1]; lines that are absent have none and come last.
             None suspects every line alike.
+        tests: Python source; its strings are tried where the program has nearly the same ones.
         limit: At most so many.
 
     Returns:
@@ -171,7 +188,7 @@ def candidates(
             segments = _Segments(source)
         except _UNCOMPILABLE:
             return []
-        return _distinct(source, segments, _ordered(source, focus), limit)
+        return _distinct(source, segments, _ordered(source, focus, _strings_in(tests)), limit)
 
 
 def _distinct(
@@ -192,14 +209,25 @@ def _distinct(
     return found
 
 
-def _ordered(source: Source, focus: Mapping[int, float] | None) -> list[tuple[float, float, Edit]]:
+def _strings_in(tests: str) -> set[str]:
+    try:
+        nodes = ast.walk(ast.parse(tests))
+    except _UNCOMPILABLE:
+        return set()
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def _ordered(
+    source: Source, focus: Mapping[int, float] | None, words: Collection[str]
+) -> list[tuple[float, float, Edit]]:
     """All edits with prior and suspicion, best first; equal ones in the order of the text."""
     suspicion = _Suspicion(source, focus)
     without = edit_names.annotated(source)
     dead = [source.span(node) for node in without if isinstance(node, ast.expr)]
     weighed = []
-    for finder in _FINDERS:
-        for edit in finder(source):
+    found = [edit_reuse.respelled(source, words), *(finder(source) for finder in _FINDERS)]
+    for edits in found:
+        for edit in edits:
             if any(start <= edit.start and edit.end <= end for start, end in dead):
                 continue
             doubt = suspicion.of(edit)

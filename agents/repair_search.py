@@ -204,8 +204,9 @@ async def look(fault: Fault, sandbox: Sandbox) -> Scene:
 def propose(scene: Scene, most: int | None = None) -> list[Proposal]:
     """Single edits of the program in the generic order; those that cannot matter are left out."""
     code, found = scene.fault.code, scene.localisation
-    proposals = []
-    for item in candidates(code, focus=found.suspicion if found else None):
+    proposals: list[Proposal] = []
+    focus = found.suspicion if found else None
+    for item in candidates(code, focus=focus, tests=scene.fault.tests):
         if found is not None and found.complete and item.suspicion <= 0:
             continue
         edit = item.edit
@@ -413,9 +414,9 @@ def _limits(sandbox: Sandbox, baseline: Verdict | None) -> Limits:
     if baseline is None:
         return replace(full, wall_seconds=min(full.wall_seconds, 2.0))
     ended = [t.duration_ms for t in baseline.tests if t.status in {"passed", "failed", "error"}]
-    wall = 1.0 + 10 * sum(ended) / 1000
+    cpu = 0.5 + 10 * sum(ended) / 1000
     return replace(
         full,
-        wall_seconds=min(full.wall_seconds, wall),
-        cpu_seconds=min(full.cpu_seconds, wall),
+        cpu_seconds=min(full.cpu_seconds, cpu),
+        wall_seconds=min(full.wall_seconds, 3 * cpu),
     )
