@@ -249,6 +249,7 @@ class Frontier:
     # One request.
 
     async def _run(self, call: _Call) -> _Parsed:
+        trouble: Trouble | None = None
         while True:
             pause = self._paused_until - self._clock()
             if pause > 0:
@@ -258,15 +259,18 @@ class Frontier:
                     call.probe = self._breaker.admit(self.model)
                     call.admitted = True
                     call.deadline = self._clock() + self._deadline_s
+                elif trouble is not None and self._clock() >= call.deadline:
+                    raise trouble.error  # a try without time would only be billed
                 outcome = await self._try(call)
             if isinstance(outcome, _Parsed):
                 return outcome
-            weaker = outcome.refusal and call.dialect.without(outcome.refusal, call.request)
+            trouble = outcome
+            weaker = trouble.refusal and call.dialect.without(trouble.refusal, call.request)
             if weaker:
                 call.dialect = weaker
                 call.num_fallbacks += 1
             else:
-                await self._sleep(self._delay(call, outcome))
+                await self._sleep(self._delay(call, trouble))
 
     async def _try(self, call: _Call) -> _Parsed | Trouble:
         endpoint = self._endpoint
@@ -451,7 +455,10 @@ def _without_own_fields(extra_body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(url: str) -> SplitResult:
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:  # brackets that hold no IPv6 address
+        address = SplitResult("", "", "", "", "")
     if address.scheme not in {"http", "https"} or not address.hostname:
         shown = url.rpartition("@")[2]
         raise ConfigError(

@@ -367,6 +367,19 @@ async def test_the_deadline_ends_the_retries() -> None:
     assert len(server.seen) == 3
 
 
+async def test_a_pause_that_outlasts_the_deadline_ends_the_call() -> None:
+    """It waits for a pause that another call was told of; a try without time is only billed."""
+    fake = FakeTime()
+    with Script(completion("not JSON", wait_s=0.2), completion()) as server:
+        async with frontier(server, sleep=fake.sleep, clock=fake, deadline_s=50) as model:
+            asking = asyncio.create_task(model.complete(request()))
+            await arrived(server, 1)
+            model._paused_until = 60.0
+            with pytest.raises(MalformedOutput):
+                await asking
+    assert len(server.seen) == 1
+
+
 async def test_a_rate_limit_for_one_call_holds_the_others_back() -> None:
     """In a storm each caller would otherwise find out for itself."""
     told = asyncio.Event()
@@ -860,6 +873,7 @@ def test_credentials_in_an_address_are_not_shown() -> None:
     [
         {"base_url": "localhost:8000"},
         {"base_url": "http://"},
+        {"base_url": "http://[::1"},
         {"max_tries": 0},
         {"max_concurrency": 0},
         {"timeout_s": -1},
