@@ -260,7 +260,8 @@ def parse_object(text: str) -> dict[str, Any]:
             continue
         if isinstance(value, dict):
             return value
-        break
+        if isinstance(value, list):  # an object inside it is not the whole answer
+            break
     raise ValueError(problem)
 
 
@@ -331,6 +332,8 @@ class SchemaChecks:
         """
         try:
             error = jsonschema.exceptions.best_match(self.prepare(schema).iter_errors(data))
+        except RecursionError:  # a schema that refers to itself sets data no limit
+            return "it is nested too deeply to be checked"
         except referencing.exceptions.Unresolvable as unresolved:
             raise ConfigError(
                 f"The answer's JSON Schema refers to {unresolved.ref!r}, which it does not hold: "

@@ -43,6 +43,11 @@ def test_thoughts_before_the_answer_are_passed_over() -> None:
     assert parse_object('<think>maybe {"a": 1}</think> So: {"a": 2}') == {"a": 2}
 
 
+@pytest.mark.parametrize("before", ["1. ", "2 results: ", '"Here": ', "null "])
+def test_words_that_happen_to_be_json_are_passed_over(before: str) -> None:
+    assert parse_object(before + '{"a": 1}') == {"a": 1}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -208,6 +213,12 @@ def test_a_violation_says_where() -> None:
     nested = {"type": "object", "properties": {"b": SCHEMA}}
     assert checks.violation({"b": {"a": 1}}, nested) is None
     assert "b.a" in (checks.violation({"b": {"a": "x"}}, nested) or "")
+
+
+def test_data_nested_too_deeply_is_a_violation() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+    data = parse_object('{"a":' * 400 + "{}" + "}" * 400)
+    assert "too deeply" in str(SchemaChecks().violation(data, schema))
 
 
 def test_a_schema_that_is_none_is_a_config_error() -> None:
