@@ -79,12 +79,6 @@ class MemoryLedger:
                 del self._spent[day]
                 self._reserved.pop(day, None)
 
-    def forget(self, day: str) -> None:
-        """Drop everything booked or reserved for the day."""
-        with self._lock:
-            self._spent.pop(day, None)
-            self._reserved.pop(day, None)
-
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -124,10 +118,6 @@ class Budget:
     def account(self, run_id: str) -> Account:
         """The account of one run; asked for twice, it is the same account."""
         return Account(self, run_id)
-
-    def forget(self, run_id: str) -> None:
-        """Drop a finished run's account, so that a long-lived process does not collect them."""
-        self._runs.forget(run_id)
 
     def run_spent(self, run_id: str) -> int:
         """Micro-USD booked for a run; 0 where runs have no cap, since nothing is kept then."""

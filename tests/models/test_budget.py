@@ -113,13 +113,6 @@ def test_spending_is_booked_for_the_day_without_any_cap() -> None:
     assert budget.ledger.spent("2026-01-01") == 9
 
 
-def test_a_forgotten_run_starts_anew() -> None:
-    budget = Budget(per_run_usd=0.001)
-    budget.account("r").reserve(1000).settle(None)
-    budget.forget("r")
-    budget.account("r").reserve(1000)
-
-
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
 def test_a_cap_that_is_no_amount_is_refused(bad: float) -> None:
     with pytest.raises(ConfigError, match="per_day_usd"):
