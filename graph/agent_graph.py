@@ -22,7 +22,7 @@ from journeyman.graph.gate import NoTrust, TrustSource, decide
 from journeyman.graph.nodes import Node, Step, SyncDoor
 from journeyman.graph.recording import Journal, TaskRecord
 from journeyman.graph.state import AgentInput, AgentOutput, AgentState, Context
-from journeyman.models.errors import EscalationFailed, MalformedOutput, ModelError
+from journeyman.models.errors import AgentError, EscalationFailed, MalformedOutput, ModelError
 from journeyman.models.types import (
     Answer,
     Attempt,
@@ -69,20 +69,20 @@ class Outcome:
     output: Any = None
     replies: tuple[FrontierReply, ...] = ()
     checks: tuple[Check, ...] = ()
-    error: ModelError | None = None
+    error: ModelError | AgentError | None = None
     latency_ms: float = 0.0
 
     @property
     def usage(self) -> Usage:
         """Tokens over all calls, those of a failed request included."""
-        failed = self.error.usage if self.error is not None else Usage()
+        failed = self.error.usage if isinstance(self.error, ModelError) else Usage()
         return sum((reply.usage for reply in self.replies), failed)
 
     @property
     def cost_microusd(self) -> int | None:
         """Cost over all calls, those of a failed request included; None where it is unknown."""
         costs = [reply.cost_microusd for reply in self.replies]
-        if self.error is not None:
+        if isinstance(self.error, ModelError):
             costs.append(self.error.cost_microusd)
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
@@ -197,7 +197,7 @@ class AgentNodes:
             escalated: Escalated[Any] = await self._agent.escalate(
                 task, self._attempt(state["attempt"]), ask
             )
-        except ModelError as error:
+        except (ModelError, AgentError) as error:  # an agent may lack what verifies an answer
             return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
         return Outcome(escalated.output, tuple(replies), escalated.checks, latency_ms=elapsed())
 
@@ -311,7 +311,9 @@ class AgentNodes:
 
     def _task(self, state: AgentState) -> Any:
         task = self._agent.validate(state["task"]["input"])
-        return self._agent.with_answers(task, state["upstream"])
+        upstream = state["upstream"]
+        consumed = {name: upstream[name] for name in self._agent.consumes if name in upstream}
+        return self._agent.with_answers(task, consumed)
 
     def _attempt(self, stored: Mapping[str, Any]) -> Attempt:
         output = stored["output"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from journeyman.agents.base import Agent
+from journeyman.agents.debugging import Debugging
 from journeyman.agents.extraction import Extraction
 from journeyman.agents.index import Index
 from journeyman.agents.retrieval import Retrieval
@@ -18,11 +19,12 @@ from journeyman.agents.routing import Route, Routing, routes_of
 from journeyman.models.catalog import cache_dir
 from journeyman.models.students.classifier import Classifier
 from journeyman.models.students.embedder import Embedder
+from journeyman.models.students.ranker import Ranker
 from journeyman.models.students.tagger import Tagger
 from journeyman.scenarios.corpora import read_corpus
 from journeyman.scenarios.datasets import routes_in_use
 from journeyman.scenarios.schemas import extraction_schema
-from journeyman.scenarios.spec import RetrievalSettings, RoutingSettings
+from journeyman.scenarios.spec import DebuggingSettings, RetrievalSettings, RoutingSettings
 from journeyman.scenarios.suite import Suite
 
 Progress = Callable[[int, int], None]
@@ -72,6 +74,14 @@ def staff_for(
         index = Index.build(read_corpus(suite), embedder, cache=folder, progress=progress)
         settings = suite.spec.agents.retrieval or RetrievalSettings()
         agents["retrieval"] = Retrieval(index, embedder, k=settings.k)
+    if "debugging" in suite.agents:
+        budget = suite.spec.agents.debugging or DebuggingSettings()
+        agents["debugging"] = Debugging(
+            Ranker(),
+            budget_candidates=budget.candidates,
+            budget_seconds=budget.seconds,
+            look_past=budget.look_past,
+        )
     if "routing" not in suite.agents and suite.spec.agent is not None:
         return Staff(agents)
     described = routes_in_use(suite)

@@ -349,6 +349,10 @@ def _desk(suite: Suite, row: DeskRow) -> _Content | None:
         expected["extraction"] = _by_value(suite, row.text, row.fields)
     if "retrieval" in row.tasks:
         expected["retrieval"] = ExpectedRanking(dict.fromkeys(row.relevant, 1))
+    if row.repair is not None:
+        expected["debugging"] = ExpectedTests(
+            row.repair.tests, row.repair.hidden_tests, row.repair.fixed, row.repair.entry_point
+        )
     agent = suite.spec.agent
     if agent is None:
         return _Content(row.text, expected)

@@ -9,12 +9,31 @@ from __future__ import annotations
 from typing import Any
 
 from journeyman.agents.base import Agent
+from journeyman.agents.debugging import Debugging, Patch
 from journeyman.agents.extraction import Extraction
 from journeyman.agents.record import Record
 from journeyman.agents.retrieval import Retrieval
 from journeyman.agents.routing import Routing
 from journeyman.models.types import Span
 from journeyman.scenarios.metrics import Given, GivenRecord
+from journeyman.scenarios.scenario import Expected, ExpectedTests
+
+
+async def judged(agent: Agent[Any, Any], value: Any, expected: Expected | None) -> Given:
+    """An answer as the metrics take it, as `given`; repairs are run against the judging tests.
+
+    Hidden tests judge where there are any, the visible ones otherwise.
+
+    Raises:
+        TypeError: The sub-agent is of a kind that no metric judges.
+        SandboxUnavailable: A repair is to be judged, and nothing here can run it.
+    """
+    if value is None or not isinstance(agent, Debugging) or not isinstance(expected, ExpectedTests):
+        return given(agent, value)
+    patch = Patch.model_validate(value)
+    tests = expected.hidden_tests if expected.hidden_tests.strip() else expected.tests
+    verdict = await agent.sandbox.check(patch.code, tests, entry_point=expected.entry_point)
+    return verdict.passed and bool(verdict.tests)
 
 
 def given(agent: Agent[Any, Any], value: Any) -> Given:
@@ -31,6 +50,9 @@ def given(agent: Agent[Any, Any], value: Any) -> Given:
     if isinstance(agent, Retrieval):
         ids: list[str] = output.ids
         return ids
+    if isinstance(agent, Debugging):
+        passes: bool = output.passes  # by its own word; `judged` asks the tests
+        return passes
     if isinstance(agent, Routing):
         routes: frozenset[str] = output.routes
         return routes

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from journeyman.agents.base import Agent
+from journeyman.agents.debugging import Debugging
+from journeyman.agents.edits import candidates
 from journeyman.agents.extraction import Extraction
 from journeyman.agents.retrieval import Retrieval
 from journeyman.agents.routing import Routing
@@ -21,16 +23,29 @@ from journeyman.scenarios.scenario import (
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
+    ExpectedTests,
     Scenario,
 )
 
 
-def references(staff: Staff, scenarios: Iterable[Scenario], *, seed: int = 0) -> list[Reference]:
-    """Right and wrong answers for every task of the scenarios that has a reference."""
-    return list(_references(staff, scenarios, seed))
+def references(
+    staff: Staff, scenarios: Iterable[Scenario], *, seed: int = 0, mistakes: bool = True
+) -> list[Reference]:
+    """Right and wrong answers for every task of the scenarios that has a reference.
+
+    Args:
+        staff: The sub-agents.
+        scenarios: Where the references are.
+        seed: Draws the wrong answers.
+        mistakes: Take care that wrong repairs are believable, which runs some programs. Without it
+            a wrong repair is the program as it was.
+    """
+    return list(_references(staff, scenarios, seed, mistakes))
 
 
-def _references(staff: Staff, scenarios: Iterable[Scenario], seed: int) -> Iterator[Reference]:
+def _references(
+    staff: Staff, scenarios: Iterable[Scenario], seed: int, mistakes: bool
+) -> Iterator[Reference]:
     for scenario in scenarios:
         for name, agent in staff.everyone.items():
             expected = scenario.expected.get(name)
@@ -43,6 +58,14 @@ def _references(staff: Staff, scenarios: Iterable[Scenario], seed: int) -> Itera
             if task is None:
                 continue
             key = agent.task_key(task)
+            if isinstance(agent, Debugging) and isinstance(expected, ExpectedTests):
+                if expected.fixed is not None:
+                    right = agent.reference_answer(expected.fixed)
+                    rng = random.Random(f"{seed}:{key}")
+                    wrong_code = _wrong_repair(agent, expected, rng) if mistakes else None
+                    code = task.code if wrong_code is None else wrong_code
+                    yield Reference(right, agent.reference_answer(code), task_key=key)
+                continue
             right, wrong = _answers(agent, task, expected, random.Random(f"{seed}:{key}"))
             yield Reference(right, wrong, task_key=key)
 
@@ -58,6 +81,31 @@ def _nothing(agent: Agent[Any, Any]) -> Expected | None:
     if isinstance(agent, Extraction):
         return ExpectedRecord({})
     return ExpectedRanking({}) if isinstance(agent, Retrieval) else None
+
+
+_MOST_MUTANTS = 8
+
+
+def _wrong_repair(agent: Debugging, expected: ExpectedTests, rng: random.Random) -> str | None:
+    """A wrong program that the visible tests take for right; None where a few tries find none."""
+    if expected.fixed is None or not expected.tests.strip():
+        return None
+    mutants = candidates(expected.fixed, limit=60)
+    for mutant in rng.sample(mutants, min(_MOST_MUTANTS, len(mutants))):
+        seen = agent.sandbox.check_blocking(
+            mutant.code, expected.tests, entry_point=expected.entry_point
+        )
+        if not seen.passed:
+            continue
+        hidden = expected.hidden_tests
+        if (
+            not hidden
+            or not agent.sandbox.check_blocking(
+                mutant.code, hidden, entry_point=expected.entry_point
+            ).passed
+        ):
+            return mutant.code
+    return None
 
 
 def _answers(

@@ -167,16 +167,35 @@ class RepairRow(Row):
         return self
 
 
+class RepairFacts(BaseModel):
+    """How the repair that a request asks for is judged; the program itself stands in the text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    entry_point: str = ""
+    code: str = Field(min_length=1)
+    tests: str = ""
+    hidden_tests: str = ""
+    fixed: str | None = None
+    bug_type: str = ""
+
+
 class DeskRow(Row):
-    """A request that needs extraction, retrieval, both, or nothing that the desk can do."""
+    """A request that needs some of the desk's sub-agents, or nothing that the desk can do."""
 
     text: str = Field(min_length=1)
-    tasks: list[Literal["extraction", "retrieval"]]
+    tasks: list[Literal["extraction", "retrieval", "debugging"]]
     fields: dict[str, JsonValue] = Field(default_factory=dict)
     relevant: list[str] = Field(default_factory=list)
+    repair: RepairFacts | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if ("debugging" in self.tasks) != (self.repair is not None):
+            raise PydanticCustomError("desk", "asks for debugging just where it has 'repair'")
+        judged = self.repair and (self.repair.tests.strip() or self.repair.hidden_tests.strip())
+        if self.repair is not None and not judged:
+            raise PydanticCustomError("desk", "'repair' has neither 'tests' nor 'hidden_tests'")
         if "retrieval" in self.tasks and not self.relevant:
             raise PydanticCustomError("desk", "asks for retrieval but names no 'relevant' passages")
         if "extraction" in self.tasks and not any(v is not None for v in self.fields.values()):

@@ -58,7 +58,7 @@ FORMAT_AGENTS: Mapping[str, tuple[AgentName, ...]] = {
     "fields": ("extraction",),
     "labels": ("routing",),
     "repair": ("debugging",),
-    "desk": ("extraction", "retrieval"),
+    "desk": ("extraction", "retrieval", "debugging"),
     "qrels": ("retrieval",),
 }
 """The sub-agents that a format holds references for."""
@@ -124,7 +124,17 @@ class RoutingSettings(_Strict):
 
 
 class DebuggingSettings(_Strict):
-    """Debugging needs no settings of its own in a suite."""
+    """How long debugging searches.
+
+    Attributes:
+        candidates: Programs run for one task at most.
+        seconds: Wall time for running them.
+        look_past: Programs run after the first that passes the visible tests.
+    """
+
+    candidates: int = Field(default=240, ge=1, le=100_000)
+    seconds: float = Field(default=20, gt=0, le=3600)
+    look_past: int = Field(default=60, ge=0, le=100_000)
 
 
 class AgentSettings(_Strict):
