@@ -187,7 +187,9 @@ def resolve(name: str) -> Base:
         WeightsError: Nothing of that name is known or installed, a file is missing, or the weights
             do not match their known digest.
     """
-    local = Path(name).expanduser()
+    local = Path(name)
+    with suppress(RuntimeError):  # "~name" of a user that there is not
+        local = local.expanduser()
     if name and local.is_dir():  # the empty path is the current folder
         return _folder(name, local.resolve())
     if local.is_file() and local.suffix == ".gguf":
@@ -245,6 +247,15 @@ def check_complete(base: Base, missing: Iterable[str], *, made_anew: tuple[str, 
             f"{lacking[0]!r} first: download it again, or give another base.",
             model=base.name,
         )
+
+
+def unloadable(base: Base, error: Exception) -> WeightsError:
+    """What to raise where transformers cannot load a base."""
+    return WeightsError(
+        f"Base model {base.name!r} in {str(base.path)!r} cannot be loaded "
+        f"({type(error).__name__}): download it again, or give another base.",
+        model=base.name,
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -443,7 +454,11 @@ def _hub_snapshot(name: str) -> Path:
     try:
         import huggingface_hub
         from huggingface_hub import constants
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise WeightsError(
             f"Base model {name!r} is not a folder and huggingface_hub is missing: run "
@@ -452,7 +467,7 @@ def _hub_snapshot(name: str) -> Path:
         ) from error
     repo, _, revision = name.partition("@")
     wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": _HUB_PATTERNS}
-    with suppress(LocalEntryNotFoundError):
+    with suppress(LocalEntryNotFoundError, HFValidationError):
         folder = Path(huggingface_hub.snapshot_download(repo, local_files_only=True, **wanted))
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             return folder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from journeyman.models.catalog import Base, check_complete, file_digest, resolve
+from journeyman.models.catalog import Base, check_complete, file_digest, resolve, unloadable
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.device import computing, pick_device, set_threads
@@ -244,13 +244,18 @@ def load_tower(
     import transformers
     from safetensors import SafetensorError, safe_open
 
-    with quiet_loading():
-        module, info = transformers.AutoModel.from_pretrained(
-            base.path,
-            local_files_only=True,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
+    try:
+        with quiet_loading():
+            module, info = transformers.AutoModel.from_pretrained(
+                base.path,
+                local_files_only=True,
+                use_safetensors=True,  # else pickled weights beside an adapter would be taken
+                trust_remote_code=False,
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise unloadable(base, error) from error
     check_complete(base, info["missing_keys"], made_anew=("pooler.",))
     if weights is None:
         return cast("torch.nn.Module", module)

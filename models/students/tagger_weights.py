@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from journeyman.models.catalog import Base, check_complete
+from journeyman.models.catalog import Base, check_complete, unloadable
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.bio import tag_names
@@ -118,26 +118,37 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def new_module(base: Base, labels: Sequence[str]) -> PreTrainedModel:
-    """The base with an untaught token classification head, on the CPU in float32."""
+    """The base with an untaught token classification head, on the CPU in float32.
+
+    Raises:
+        WeightsError: The base's weights are damaged, incomplete, or no safetensors.
+    """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForTokenClassification
 
     names = tag_names(labels)
-    config = AutoConfig.from_pretrained(
-        base.path,
-        local_files_only=True,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-    )
-    with quiet_loading():
-        module, info = AutoModelForTokenClassification.from_pretrained(
+    try:
+        config = AutoConfig.from_pretrained(
             base.path,
-            config=config,
             local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
+            trust_remote_code=False,
+            num_labels=len(names),
+            id2label=dict(enumerate(names)),
+            label2id={name: i for i, name in enumerate(names)},
         )
+        with quiet_loading():
+            module, info = AutoModelForTokenClassification.from_pretrained(
+                base.path,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,  # else pickled weights beside an adapter would be taken
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise unloadable(base, error) from error
     # The head's name differs between architectures; the encoder's is known.
     encoder = f"{module.base_model_prefix}."
     check_complete(base, [k for k in info["missing_keys"] if k.startswith(encoder)], made_anew=())
@@ -216,6 +227,7 @@ def _load_module(folder: Path, dtype: str) -> PreTrainedModel:
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 dtype=getattr(torch, dtype),
                 output_loading_info=True,
             )

@@ -217,7 +217,9 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     assert catalog.file_digest(path) == hashlib.sha256(b"a" * 2_000_000).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["", "no-such-model", "./nowhere", "~/nowhere", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["", "no-such-model", "./nowhere", "~/nowhere", "~nobody/nowhere", "a/b/c"]
+)
 def test_an_unknown_name_is_answered_with_what_is_known(name: str) -> None:
     with pytest.raises(WeightsError, match="SmolLM2-135M-Instruct"):
         resolve(name)
@@ -229,6 +231,11 @@ def test_a_hub_id_offline_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
         resolve("nobody-owns/this-model")
+
+
+def test_a_name_that_the_hub_refuses_is_told_in_our_words() -> None:
+    with pytest.raises(WeightsError, match="HFValidationError"):
+        resolve("a/..")
 
 
 def test_asking_imports_neither_torch_nor_transformers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,14 @@ def test_damaged_query_weights_are_told_on_use(tmp_path: Path) -> None:
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="cannot be loaded"):
         Embedder(query_weights=path, device="cpu").predict(["x"])
+
+
+def test_a_damaged_base_is_told_on_use(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(resolve("all-MiniLM-L6-v2").path, base)
+    (base / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        Embedder(str(base), device="cpu").predict(["x"])
 
 
 def test_query_weights_of_another_base_are_refused(tmp_path: Path) -> None:
