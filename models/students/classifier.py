@@ -6,6 +6,7 @@ the head's probability. Knows nothing of routes, sub-agents or what a label stan
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,12 +107,18 @@ class Classifier:
         ]
 
     def fingerprint(self) -> str:
-        """Hash of the embedder, the labels and the head."""
+        """Hash of the embedder, the labels in their order, the head and the taught vectors."""
         return content_hash(
             [
                 self._embedder.fingerprint(),
-                self._labels,
+                list(self._labels.items()),
                 self._names,
-                self._head.fingerprint() if self._head is not None else "zero-shot",
+                ["zero-shot", TEMPERATURE] if self._head is None else self._head.fingerprint(),
+                None if self._taught is None else _digest(self._taught),
             ]
         )
+
+
+def _digest(vectors: Vectors) -> str:
+    data = np.ascontiguousarray(vectors, dtype="<f4")
+    return hashlib.sha256(f"{data.shape}".encode() + data.tobytes()).hexdigest()
