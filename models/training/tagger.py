@@ -135,8 +135,8 @@ def train_tagger(
         labels: What spans may be marked as; each span's label is one of them.
         base: An encoder, as `catalog.resolve` takes it.
         out: Folder that does not exist yet, or is empty.
-        epochs: Most passes over the examples.
-        batch_size: Windows per step.
+        epochs: Most passes over the examples, at least 1.
+        batch_size: Windows per step, at least 1.
         learning_rate: Highest, after warm-up; it then falls linearly to 0.
         warmup_share: Share of the steps over which it rises.
         weight_decay: AdamW's, for weight matrices alone.
@@ -147,11 +147,12 @@ def train_tagger(
             than 20 examples none are held out.
 
     Raises:
-        ConfigError: No examples, no labels, a label twice, or a span with another label.
+        ConfigError: No examples, none with a word, no labels, a label twice, a span with another
+            label, or a number out of range.
         WeightsError: The base is missing, or `out` is not empty.
     """
     start = time.perf_counter()
-    _check(examples, labels)
+    _check(examples, labels, epochs, batch_size, held_out_share)
     refuse_used(out)
     import torch
 
@@ -161,6 +162,11 @@ def train_tagger(
         torch.manual_seed(seed)
         course = _Course(base, labels, place)
         rows = course.rows(learned)
+        if not rows:  # else the head would be written as it was drawn, and pass for taught
+            raise ConfigError(
+                f"None of the {len(learned)} examples to learn from holds a word: give examples "
+                "with text, or hold fewer out."
+            )
         held_out_rows = course.rows(held_out)
         schedule = _Schedule(
             epochs, batch_size, learning_rate, warmup_share, weight_decay, seed, progress
@@ -186,7 +192,13 @@ def train_tagger(
     return replace(report, seconds=time.perf_counter() - start)
 
 
-def _check(examples: Sequence[TaggedText], labels: Sequence[str]) -> None:
+def _check(
+    examples: Sequence[TaggedText],
+    labels: Sequence[str],
+    epochs: int,
+    batch_size: int,
+    held_out_share: float,
+) -> None:
     if not examples or not labels:
         raise ConfigError(
             f"A tagger cannot be taught with {len(examples)} examples and {len(labels)} labels: "
@@ -194,6 +206,11 @@ def _check(examples: Sequence[TaggedText], labels: Sequence[str]) -> None:
         )
     if len(set(labels)) != len(labels):
         raise ConfigError(f"The tagger's labels {list(labels)} name one twice: name each once.")
+    if epochs < 1 or batch_size < 1 or not 0 <= held_out_share < 1:
+        raise ConfigError(
+            f"A tagger cannot be taught in {epochs} epochs of batches of {batch_size} with a share "
+            f"of {held_out_share} held out: give at least 1, at least 1, and a share in [0, 1)."
+        )
 
 
 def _split(

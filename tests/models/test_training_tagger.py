@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.models.students.tagger import WINDOW, Tagger
 from journeyman.models.training.tagger import TaggedText, TrainProgress, _Course, train_tagger
@@ -89,6 +92,7 @@ def test_an_interrupted_lesson_leaves_no_folder(tmp_path: Path) -> None:
         (tiny_examples(2), (), "0 labels"),
         (tiny_examples(2), ("company", "company"), "name one twice"),
         (tiny_examples(2), ("company",), "not one of"),
+        ([TaggedText(" \n", ())], TINY_LABELS, "holds a word"),
     ],
 )
 def test_lessons_that_make_no_sense_are_refused(
@@ -97,6 +101,32 @@ def test_lessons_that_make_no_sense_are_refused(
     with pytest.raises(ConfigError, match=message):
         train_tagger(examples, labels, out=tmp_path / "t", device="cpu")
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"epochs": 0}, {"batch_size": 0}, {"held_out_share": 1.0}, {"held_out_share": -1}]
+)
+def test_a_schedule_that_teaches_nothing_is_refused(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="cannot be taught in"):
+        train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", device="cpu", **settings)
+
+
+def test_pickled_weights_of_a_base_are_never_read(tmp_path: Path) -> None:
+    """Not even where a safetensors file of something else lies beside them."""
+    base = tmp_path / "base"
+    shutil.copytree(resolve("all-MiniLM-L6-v2").path, base)
+    (base / "model.safetensors").rename(base / "adapter.safetensors")
+    (base / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        train_tagger(
+            tiny_examples(2),
+            ("company", "amount", "date"),
+            base=str(base),
+            out=tmp_path / "t",
+            device="cpu",
+        )
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path) -> None:
