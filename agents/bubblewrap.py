@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from journeyman.agents.confined.confine import NOBODY
 from journeyman.models.errors import SandboxUnavailable
 
 Level = Literal["bubblewrap", "process"]
 
 _HERE = Path(__file__).resolve().parent / "confined"
 _INSIDE = Path("/opt/journeyman")
-_NOBODY = 65534
 _INSTALLERS = {
     "apt-get": "apt-get install bubblewrap",
     "dnf": "dnf install bubblewrap",
@@ -97,7 +97,6 @@ def prepare(level: Level, packages: tuple[Path, ...], scratch: Path | None = Non
         return _prepare_process(packages, scratch)
     program = require_bubblewrap()
     namespace = _make_user_namespace() if os.geteuid() == 0 else None
-    uid = None if namespace is None else _NOBODY
     command = [
         program,
         *_namespace_options(namespace),
@@ -106,7 +105,9 @@ def prepare(level: Level, packages: tuple[Path, ...], scratch: Path | None = Non
         *("--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LC_ALL", "C.UTF-8"),
         *_file_options(packages),
         *("--chdir", "/tmp", "--"),  # noqa: S108 - inside
-        *_interpreter(str(_INSIDE), isolated=True, uid=uid, packages=packages),
+        *_interpreter(
+            str(_INSIDE), isolated=True, switches_user=namespace is not None, packages=packages
+        ),
     ]
     return Launch(command, namespace)
 
@@ -161,17 +162,20 @@ def probe(level: Level = "bubblewrap") -> str:
 
 
 def refused(said: str) -> SandboxUnavailable:
-    """The error for a bubblewrap that is installed but did not start."""
+    """The error for a bubblewrap that is installed but did not start, by what was said."""
     text = " ".join(said.split())[-300:] or "nothing"
     hint = f". {_FORBIDDEN}" if re.search(r"namespace|uid map|permi", text, re.IGNORECASE) else ""
-    return SandboxUnavailable(f"The sandbox did not start; bubblewrap says {text!r}{hint}.")
+    return SandboxUnavailable(f"The sandbox did not start and said {text!r}{hint}.")
 
 
 def _namespace_options(namespace: int | None) -> list[str]:
     unshared = [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts", "cgroup-try")]
     kept = ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
     if namespace is None:
-        return ["--unshare-user", "--uid", "1000", "--gid", "1000", *unshared, *kept]
+        # As another user than 0, bubblewrap would put a second user namespace around the keeper,
+        # which could then make no process namespaces. Mapping user 0 once more wants SETFCAP.
+        mapped = ["--unshare-user", "--uid", "0", "--gid", "0"]
+        return [*mapped, *unshared, *kept, "--cap-add", "CAP_SETFCAP"]
     # The kernel does not limit the number of root's processes, and root inside bubblewrap's own
     # user namespace is root outside. So checks get a second user, for which the keeper needs these.
     extra = [part for name in ("SETUID", "SETGID", "KILL") for part in ("--cap-add", f"CAP_{name}")]
@@ -215,12 +219,12 @@ def _parents(path: Path) -> list[str]:
 
 
 def _interpreter(
-    root: str, *, isolated: bool, uid: int | None, packages: tuple[Path, ...]
+    root: str, *, isolated: bool, switches_user: bool, packages: tuple[Path, ...]
 ) -> list[str]:
     surroundings = {
         "isolated": isolated,
-        "uid": uid,
-        "others": _count_others(isolated=isolated, own_user=uid is not None),
+        "switches_user": switches_user,
+        "others": _count_others(isolated=isolated, switches_user=switches_user),
         "packages": [str(package) for package in packages],
     }
     program = str(Path(sys.executable).resolve())
@@ -232,23 +236,21 @@ def _prepare_process(packages: tuple[Path, ...], scratch: Path) -> Launch:
     """The weaker level: the same worker without a wall around it."""
     package = scratch / "journeyman/agents/confined"
     shutil.copytree(_HERE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    start = _interpreter(str(scratch), isolated=False, uid=None, packages=packages)
+    start = _interpreter(str(scratch), isolated=False, switches_user=False, packages=packages)
     clean = ["env", "-i", "PYTHONHASHSEED=0", "PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"]
     return Launch([*clean, f"HOME={scratch}", f"TMPDIR={scratch}", *start], root=scratch)
 
 
-def _count_others(*, isolated: bool, own_user: bool) -> int:
+def _count_others(*, isolated: bool, switches_user: bool) -> int:
     """How many processes outside a check the kernel counts against its limit.
 
-    Since Linux 5.14 it counts each user namespace apart: bubblewrap and the keeper. Before, and
-    without namespaces, all of the user's processes and threads count, wherever they run.
+    None where the check has a user of its own, and since Linux 5.14 none where it has a user
+    namespace of its own. Otherwise all of the user's processes and threads, wherever they run.
     """
     found = re.match(r"(\d+)\.(\d+)", platform.release())
     counts_apart = found is not None and (int(found[1]), int(found[2])) >= (5, 14)
-    if own_user:
+    if switches_user or (isolated and counts_apart):
         return 0
-    if isolated and counts_apart:
-        return 2
     count, user = 0, os.geteuid()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -275,7 +277,7 @@ def _make_user_namespace() -> int | None:
             if helper.stdout.readline().strip() != b"0":
                 return None
             for name in ("uid_map", "gid_map"):
-                (place / name).write_text(f"0 0 1\n{_NOBODY} {_NOBODY} 1\n")
+                (place / name).write_text(f"0 0 1\n{NOBODY} {NOBODY} 1\n")
             return os.open(place / "ns/user", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None

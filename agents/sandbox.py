@@ -104,7 +104,7 @@ class Verdict:
         tests: One result for each test; empty where it did not come to that.
         covered_lines: Lines of the candidate that any test ran, if lines were traced.
         flags: What looks like deceit or needs a second look: 'own_equality', 'own_operators',
-            'forged_equality', 'shadowed_builtin', 'no_tests'.
+            'forged_equality', 'shadowed_builtin', 'no_tests', 'unreached_tests'.
         output: The beginning of what it printed.
     """
 
@@ -163,7 +163,8 @@ class Sandbox:
             would run anyway.
         limits: What a check may use unless it says otherwise.
         workers: Checks at once; each worker is a process. As many as there are cores is best.
-        packages: Folders of installed packages that candidates may import; none by default.
+        packages: Folders of installed packages that candidates may import; none by default. A
+            sandbox started by root needs them readable by everybody.
 
     Raises:
         SandboxUnavailable: bubblewrap is missing; the message says how to install it.

@@ -52,7 +52,7 @@ class SandboxWorker:
             The keeper's verdict, or one made here where the worker failed.
 
         Raises:
-            SandboxUnavailable: A worker cannot be started.
+            SandboxUnavailable: A worker cannot be started, or cannot shut a check in.
         """
         channel = self.start()
         wall_seconds = request.limits.wall_seconds
@@ -67,6 +67,9 @@ class SandboxWorker:
             )
             channel.send(asdict(request))
             outcome = channel.receive(deadline)
+            if outcome["broken"]:
+                self.stop()
+                raise refused(outcome["broken"])
             report = channel.receive_bytes(deadline)
             output = channel.receive_bytes(deadline)
         except TimeoutError:

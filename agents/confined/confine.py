@@ -16,7 +16,11 @@ from pathlib import Path
 from journeyman.agents.confined import seccomp
 from journeyman.agents.confined.request import Limits
 
-_CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x20000000
+NOBODY = 65534
+"""User and group that a check runs as."""
+
+_CLONE_NEWNS, _CLONE_NEWIPC = 0x00020000, 0x08000000
+_CLONE_NEWUSER, _CLONE_NEWPID = 0x10000000, 0x20000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMBIENT_CLEAR = 4, 38, 47, 4
 _CAPABILITY_VERSION = 0x20080522
@@ -40,25 +44,32 @@ class ProcessNamespaces:
         _call("unshare", _CLONE_NEWPID)
 
 
-def shut_in(limits: Limits, uid: int | None) -> None:
+def shut_in(limits: Limits, *, by_switching: bool) -> None:
     """Take this process, the first of its namespace, out of everything it does not need.
+
+    It becomes nobody: as a user of its own where there is one, else in a user namespace of its own.
+    Either way the kernel counts its processes apart from all others.
 
     Args:
         limits: Size of the scratch space; the rest is for `set_limits`.
-        uid: The unprivileged user and group to become; None keeps the present one.
+        by_switching: This process may become another user.
 
     Raises:
         OSError: The kernel refused; nothing hostile may run then.
     """
-    _call("unshare", _CLONE_NEWNS | _CLONE_NEWIPC)
+    _call("unshare", _CLONE_NEWNS | _CLONE_NEWIPC | (0 if by_switching else _CLONE_NEWUSER))
+    if not by_switching:
+        Path("/proc/self/setgroups").write_text("deny")
+        for kind in ("uid", "gid"):
+            Path(f"/proc/self/{kind}_map").write_text(f"{NOBODY} 0 1\n")
     room = f"size={limits.file_bytes},nr_inodes={_MAX_FILES},mode=1777"
     _mount(_SCRATCH, _MS_NOSUID | _MS_NODEV, room)
     _mount(Path("/proc"), _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "size=4k,mode=555")
     os.chdir(_SCRATCH)
-    if uid is not None:
+    if by_switching:
         os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     _drop_privileges()
     seccomp.install()
 

@@ -239,7 +239,7 @@ class Judge:
             except BaseException as error:  # noqa: BLE001 - what it raises is its behaviour
                 gone = self.session.gone
                 text = f"{type(error).__name__}: {_message(error)}"
-                observed.append({"status": gone.status} if gone else {"raised": text})
+                observed.append({gone.status: ""} if gone else {"raised": text})
                 if gone and not self.goes_on():
                     break
         return observed

@@ -45,7 +45,11 @@ _GRACE_SECONDS = 0.25
 _WATCH_SECONDS = 0.05
 _SLACK_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 65536
+_MAX_MESSAGE = 500
 _REPORT_FD, _REQUEST_FD, _ALIVE_FD = 3, 4, 5
+
+# What the judge says while it lives: that it has read its request, or why it cannot be shut in.
+_READ, _BROKEN = "r", "x"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class Surroundings:
 
     Attributes:
         isolated: Namespaces for each check; False under the level 'process'.
-        uid: The unprivileged user that checks run as; None keeps this process's.
+        switches_user: Checks run as a user of their own, which only root can give them.
         others: Processes outside a check that a limit on their number counts too.
         packages: Folders that imports may also come from.
     """
 
     isolated: bool
-    uid: int | None
+    switches_user: bool
     others: int
     packages: list[str]
 
@@ -88,7 +92,11 @@ def main() -> None:
             order = channel.receive()
         except EOFError:
             return
-        keeper.check(Order(limits=Limits(**order.pop("limits")), **order))
+        try:
+            keeper.check(Order(limits=Limits(**order.pop("limits")), **order))
+        except OSError as error:
+            channel.send({"broken": f"the keeper could not go on: {error}"})
+            return
 
 
 class Keeper:
@@ -124,7 +132,12 @@ class Keeper:
         finally:
             self._end(pid)
         duration_ms = round((time.monotonic() - started) * 1000, 3)
-        outcome = {"trouble": wrong, "duration_ms": duration_ms, "is_in_step": watched.was_read}
+        outcome = {
+            "trouble": wrong,
+            "duration_ms": duration_ms,
+            "is_in_step": watched.said == _READ,
+            "broken": watched.said[1:] if watched.said.startswith(_BROKEN) else "",
+        }
         self._channel.send(outcome)
         self._channel.forward(report, 0 if wrong else os.fstat(report).st_size)
         self._channel.forward(shown, min(MAX_OUTPUT_SHOWN, os.fstat(shown).st_size))
@@ -144,26 +157,34 @@ class Keeper:
             _arrange({report: _REPORT_FD, self._channel.read_fd: _REQUEST_FD, held: _ALIVE_FD})
             os.closerange(_ALIVE_FD + 1, 256)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a handler would let it through
-            spares = NUM_SPARES if order.keep_going else 0
-            set_limits(order.limits, self._surroundings.others + spares)
-            if scratch is None:
-                shut_in(order.limits, self._surroundings.uid)
-            else:
-                os.setsid()
-                os.chdir(scratch)
-            hide_memory()
-            nursery = Nursery(order.limits, spares, trace_lines=order.trace_lines)
+            nursery = self._confine(order, scratch)
             read = Channel(_REQUEST_FD, _REQUEST_FD).receive()
-            os.write(_ALIVE_FD, b"r")
+            os.write(_ALIVE_FD, _READ.encode())
             request = Request(limits=Limits(**read.pop("limits")), **read)
             verdict = Judge(request, nursery, started + order.limits.wall_seconds).verdict()
             os.write(_REPORT_FD, json.dumps(verdict).encode())
         except BaseException as error:  # noqa: BLE001 - somebody must hear of it
-            message = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]
             os.ftruncate(_REPORT_FD, 0)
             os.pwrite(_REPORT_FD, json.dumps(trouble("killed", message)).encode(), 0)
         finally:
             os._exit(0)
+
+    def _confine(self, order: Order, scratch: Path | None) -> Nursery:
+        """Shut this process in, and fork what will hold the candidate."""
+        try:
+            spares = NUM_SPARES if order.keep_going else 0
+            if scratch is None:
+                shut_in(order.limits, by_switching=self._surroundings.switches_user)
+            else:
+                os.setsid()
+                os.chdir(scratch)
+            set_limits(order.limits, self._surroundings.others + spares)
+            hide_memory()
+            return Nursery(order.limits, spares, trace_lines=order.trace_lines)
+        except OSError as error:
+            os.write(_ALIVE_FD, f"{_BROKEN}{error}".encode()[:_MAX_MESSAGE])
+            raise
 
     def _end(self, pid: int) -> None:
         """End the judge and all that came of it."""
@@ -191,7 +212,7 @@ class Watched:
             that the check's output comes from, and a file to keep the output in.
 
     Attributes:
-        was_read: The judge has read its request, so that what comes next is the next order.
+        said: What the judge has said; `_READ` where what comes next is the next order.
     """
 
     def __init__(self, limits: Limits, started: float, descriptors: tuple[int, int, int]) -> None:
@@ -199,7 +220,7 @@ class Watched:
         self._deadline = started + limits.wall_seconds + _GRACE_SECONDS
         self._alive_fd, self._output_fd, self._shown_fd = descriptors
         self._num_output = 0
-        self.was_read = False
+        self.said = ""
 
     def follow(self, pids: Callable[[], list[int]] | None) -> dict[str, Any] | None:
         """Wait until the judge has ended, or a limit is passed.
@@ -226,8 +247,8 @@ class Watched:
                 return wrong
 
     def _has_ended(self) -> bool:
-        said = os.read(self._alive_fd, 1)
-        self.was_read = self.was_read or bool(said)
+        said = os.read(self._alive_fd, _MAX_MESSAGE)
+        self.said += said.decode("utf-8", "replace")
         return not said
 
     def _read_output(self) -> bool:

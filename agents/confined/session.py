@@ -287,6 +287,10 @@ class Remote(Proxy):
         return NotImplemented
 
 
+# isinstance() and help() read these off the class; a candidate's own are a call away.
+setattr(Remote, "__doc__", property(lambda self: self.__getattr__("__doc__")))  # noqa: B010
+
+
 def _meeting(name: str, *, reflected: bool = False) -> Any:
     def method(self: Remote, other: Any) -> Any:
         pair = (other, self) if reflected else (self, other)
@@ -313,6 +317,13 @@ class RemoteModule(ModuleType):
         if name not in found:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return found[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            session = self.__dict__["_journeyman_session"]
+            session.ask("assign", name, session.encode(value))
 
 
 def _pulled(remote: Remote) -> Generator[Any, None, Any]:

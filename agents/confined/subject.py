@@ -51,6 +51,7 @@ class Subject(Peer):
     def __init__(self, channel: Channel, marks: mmap | None) -> None:
         super().__init__(channel)
         self._marks = marks
+        self._named: dict[str, Any] = {}
         self._module = types.ModuleType("candidate")
 
     def serve(self, message: list[Any]) -> list[Any]:
@@ -62,12 +63,17 @@ class Subject(Peer):
             return self.serve_call(*details)
         if verb == "names":
             return [self._names(details[0])]
+        if verb == "assign":
+            vars(self._module)[details[0]] = self.decode(details[1])
+            return [None]
         operands = [self.decode(detail) for detail in details]
         return [self.encode(_ACTIONS[verb](*operands))]
 
     def own(self, number: Any) -> Any:
         """The object behind a number, or the module's global of a name."""
-        return vars(self._module)[number] if isinstance(number, str) else super().own(number)
+        if not isinstance(number, str):
+            return super().own(number)
+        return self._named[number] if number in self._named else vars(self._module)[number]
 
     def recall(self, value: Any) -> dict[str, Any] | None:
         """The reference to an object that the tests handed over."""
@@ -115,7 +121,9 @@ class Subject(Peer):
                 continue
             data = self.encode(vars(self._module)[name])
             if isinstance(data, dict) and "o" in data and data["o"][1]["kind"] != "error":
-                data["o"][0] = name
+                value = vars(self._module)[name]
+                if self._named.setdefault(name, value) is value:
+                    data["o"][0] = name
             found[name] = data
         return found
 

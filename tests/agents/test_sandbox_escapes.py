@@ -533,9 +533,7 @@ for x in gc.get_objects():
         "def test_f():\n    return None",
         "assert_equal = lambda *a: None",
         "def __journeyman_test__(n):\n    raise SystemExit(0)",
-        "import os\nfor fd in range(3, 64):\n"
-        '    try:\n        os.write(fd, b\'\\0\\0\\0\\x13{"status":"passed"}\')\n'
-        "    except OSError:\n        pass",
+        WRITE_EVERYWHERE,
         "import os\nos.closerange(0, 64)",
         "import json\njson.dumps = lambda *a, **k: '[\"ok\", 4, [], null]'",
         PATCH_EVERYTHING,
