@@ -106,6 +106,8 @@ class Recorder:
                 return
             if self._is_full(copies):
                 copies = [without_content(record) for record in copies]
+                self._mark_incomplete(copies)
+                self._complain(TraceError("The trace writer cannot keep pace: content was lost."))
             if self._queue and len(self._queue) + len(copies) > 2 * self._max_queue:
                 self._lose(copies)
                 self._complain(TraceError("The trace writer cannot keep pace: records were lost."))
@@ -204,8 +206,12 @@ class Recorder:
         return future
 
     def _lose(self, records: Iterable[Record]) -> None:
+        records = list(records)
+        self.num_lost += len(records)
+        self._mark_incomplete(records)
+
+    def _mark_incomplete(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.num_lost += 1
             self._lost[owner(record)] = None
         while len(self._lost) > self._MAX_LOST:
             self._lost.popitem(last=False)

@@ -249,9 +249,21 @@ def test_a_full_queue_blocks_briefly_then_gives_up_content_and_loses_records_las
     inputs = {summary.id: summary.input_preview for summary in store.runs(None)}
     assert len(inputs) == 40 - recorder.num_lost
     assert inputs[runs[0].id] == "content 0"
-    assert DROPPED in inputs.values()
+    without_content = next(run_id for run_id, shown in inputs.items() if shown == DROPPED)
+    assert recorder.wait(without_content) is False
     assert recorder.wait(runs[-1].id) is False
     assert recorder.wait(runs[0].id) is True
+
+
+def test_content_that_is_given_up_is_complained_of(store: Store, make: Any) -> None:
+    gate = Gate(store)
+    gate.open.clear()
+    with Recorder(store, max_queue=10, max_batch=5, max_block_seconds=0.01) as recorder:
+        for _ in range(20):
+            recorder.record(make.run())
+        assert "content" in str(recorder.trouble)
+        assert recorder.num_lost == 0
+        gate.open.set()
 
 
 def test_a_queue_that_drains_in_time_loses_nothing(store: Store, make: Any) -> None:
