@@ -54,7 +54,7 @@ def parse_url(target: str | Path) -> URL:
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     try:
         url = make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
         raise TraceError(
             "The trace store's URL cannot be read: write 'sqlite:///PATH' or "
             "'postgresql://USER@HOST/NAME'."
@@ -77,7 +77,8 @@ def sqlite_path(url: URL) -> Path | None:
 def describe(url: URL) -> str:
     """The store's name in messages, without a password."""
     path = sqlite_path(url)
-    return repr(str(path)) if path else repr(url.render_as_string(hide_password=True))
+    # The query may hold a password as well, and is not needed to tell stores apart.
+    return repr(str(path) if path else url.set(query={}).render_as_string(hide_password=True))
 
 
 def make_engine(url: URL, *, mode: str = "rwc") -> Engine:

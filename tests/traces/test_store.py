@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from journeyman.models.errors import CorruptRecord, SchemaTooNew, TraceError
+from journeyman.traces.engine import describe, parse_url
 from journeyman.traces.records import (
     AttemptRecord,
     ScenarioResultRecord,
@@ -393,6 +394,7 @@ def test_a_missing_file_is_made_only_when_asked(tmp_path: Path) -> None:
         ("/dev/null", "not a regular file"),
         ("/dev/null/traces.db", "cannot be made"),
         ("a\0b.db", "is a file"),
+        ("postgresql://host:port/name", "cannot be read"),
     ],
 )
 def test_a_target_that_is_no_store_is_refused(target: str, complaint: str) -> None:
@@ -412,8 +414,13 @@ def test_odd_characters_in_a_path_are_no_trouble(tmp_path: Path, make: Any) -> N
 def test_a_password_is_not_told(tmp_path: Path) -> None:
     pytest.importorskip("psycopg", reason="needs the postgres extra")
     with pytest.raises(TraceError) as caught:
-        Store.open("postgresql://ada:secret@127.0.0.1:1/none")
+        Store.open("postgresql://ada:secret@127.0.0.1:1/none?password=secret")
     assert "secret" not in str(caught.value)
+
+
+def test_a_store_is_named_without_any_password() -> None:
+    named = describe(parse_url("postgresql://ada:secret@db/traces?password=secret"))
+    assert named == "'postgresql+psycopg://ada:***@db/traces'"
 
 
 def test_a_file_that_may_not_be_written_is_refused(
