@@ -44,7 +44,10 @@ def encode(value: Any) -> str:
     try:
         text = _dumps(value)
     except ValueError:
-        text = _dumps(_finite(value))
+        try:
+            text = _dumps(_finite(value))
+        except RecursionError:
+            text = _dumps(UNREADABLE)
     return clean(text)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
+from typing import Any
+
+import pytest
 
 from journeyman.traces.payloads import digest, encode, preview
 from journeyman.traces.records import new_id, new_span_id, new_trace_id
@@ -26,6 +30,15 @@ def test_other_ids_are_uuids_in_order_of_time() -> None:
 def test_equal_values_have_equal_hashes() -> None:
     assert digest(encode({"b": (1, 2), "a": None})) == digest(encode({"a": None, "b": [1, 2]}))
     assert digest(encode(1)) != digest(encode("1"))
+
+
+@pytest.mark.parametrize("depth", [100, 700, 100_000])
+@pytest.mark.parametrize("leaf", [1.0, float("nan")])
+def test_any_depth_is_encoded_as_json(depth: int, leaf: float) -> None:
+    value: Any = leaf
+    for _ in range(depth):
+        value = [value]
+    json.loads(encode(value))
 
 
 def test_a_preview_is_one_short_line() -> None:
