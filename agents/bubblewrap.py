@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -106,7 +107,10 @@ def prepare(level: Level, packages: tuple[Path, ...], scratch: Path | None = Non
         *_file_options(packages),
         *("--chdir", "/tmp", "--"),  # noqa: S108 - inside
         *_interpreter(
-            str(_INSIDE), isolated=True, switches_user=namespace is not None, packages=packages
+            str(_INSIDE),
+            isolated=True,
+            switches_user=namespace is not None,
+            packages=_places(packages),
         ),
     ]
     return Launch(command, namespace)
@@ -193,10 +197,12 @@ def _file_options(packages: tuple[Path, ...]) -> list[str]:
             options += ["--ro-bind", name, name]
     options += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     seen: set[Path] = {Path("/usr")}
-    for path in (*_interpreter_paths(), *packages):
+    for path in _interpreter_paths():
         if not any(path.is_relative_to(other) for other in seen):
             options += [*_parents(path), "--ro-bind", str(path), str(path)]
             seen.add(path)
+    for path, place in zip(packages, _places(packages), strict=True):
+        options += [*_parents(place), "--ro-bind", str(path), str(place)]
     package = _INSIDE / "journeyman/agents/confined"
     options += [*_parents(package), "--ro-bind", str(_HERE), str(package)]
     options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/tmp"]  # noqa: S108 - inside
@@ -212,6 +218,11 @@ def _interpreter_paths() -> list[Path]:
     return [path for path in (program, libraries, standard, extensions) if path.exists()]
 
 
+def _places(packages: tuple[Path, ...]) -> list[Path]:
+    """Where package folders are inside: not where they were, which may be hidden there."""
+    return [_INSIDE / f"packages/{index}" for index in range(len(packages))]
+
+
 def _parents(path: Path) -> list[str]:
     """Options that make a path's parents, readable by all."""
     parents = [str(parent) for parent in reversed(path.parents) if parent != Path("/")]
@@ -219,7 +230,7 @@ def _parents(path: Path) -> list[str]:
 
 
 def _interpreter(
-    root: str, *, isolated: bool, switches_user: bool, packages: tuple[Path, ...]
+    root: str, *, isolated: bool, switches_user: bool, packages: Sequence[Path]
 ) -> list[str]:
     surroundings = {
         "isolated": isolated,

@@ -325,6 +325,9 @@ class RemoteModule(ModuleType):
             session = self.__dict__["_journeyman_session"]
             session.ask("assign", name, session.encode(value))
 
+    def __delattr__(self, name: str) -> None:
+        self.__dict__["_journeyman_session"].ask("remove", name)
+
 
 def _pulled(remote: Remote) -> Generator[Any, None, Any]:
     while True:

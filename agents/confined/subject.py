@@ -66,6 +66,9 @@ class Subject(Peer):
         if verb == "assign":
             vars(self._module)[details[0]] = self.decode(details[1])
             return [None]
+        if verb == "remove":
+            del vars(self._module)[details[0]]
+            return [None]
         operands = [self.decode(detail) for detail in details]
         return [self.encode(_ACTIONS[verb](*operands))]
 

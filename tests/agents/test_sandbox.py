@@ -189,7 +189,8 @@ async def test_random_numbers_are_the_same_in_every_check(sandbox: Sandbox) -> N
         (
             (
                 "from collections import Counter, deque, OrderedDict, defaultdict\n"
-                "def f(x):\n    return Counter(x), deque(x), OrderedDict(a=1), defaultdict(list, b=2)\n"
+                "def f(x):\n"
+                "    return Counter(x), deque(x), OrderedDict(a=1), defaultdict(list, b=2)\n"
             ),
             (
                 "from collections import Counter, deque\n"
@@ -203,7 +204,8 @@ async def test_random_numbers_are_the_same_in_every_check(sandbox: Sandbox) -> N
                 "fractions.Fraction(1, 3)\n"
             ),
             (
-                "from datetime import date\nfrom decimal import Decimal\nfrom fractions import Fraction\n"
+                "from datetime import date\nfrom decimal import Decimal\n"
+                "from fractions import Fraction\n"
                 "assert f() == (date(2024, 2, 29), Decimal('1.1'), Fraction(1, 3))"
             ),
         ),
@@ -220,13 +222,20 @@ async def test_random_numbers_are_the_same_in_every_check(sandbox: Sandbox) -> N
         ),
         (
             (
-                "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    y: int = 0\n"
+                "from dataclasses import dataclass\n"
+                "@dataclass\nclass P:\n    x: int\n    y: int = 0\n"
                 "    def __add__(self, o):\n        return P(self.x + o.x, self.y + o.y)\n"
             ),
-            "assert P(1) + P(2, 3) == P(3, 3)\nassert P(1) != P(2)\nassert repr(P(1)) == 'P(x=1, y=0)'",
+            (
+                "assert P(1) + P(2, 3) == P(3, 3)\nassert P(1) != P(2)\n"
+                "assert repr(P(1)) == 'P(x=1, y=0)'"
+            ),
         ),
         (
-            "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f():\n    return P(1, 2)\n",
+            (
+                "from collections import namedtuple\n"
+                "P = namedtuple('P', 'x y')\ndef f():\n    return P(1, 2)\n"
+            ),
             "assert f() == (1, 2)\nassert f().y == 2\nx, y = f()\nassert isinstance(f(), tuple)",
         ),
         (
@@ -283,7 +292,10 @@ async def test_random_numbers_are_the_same_in_every_check(sandbox: Sandbox) -> N
             "assert f.__name__ == 'f' and f.__doc__ == 'Doc.'",
         ),
         (
-            "class A:\n    def __enter__(self):\n        return 3\n    def __exit__(self, *a):\n        return True\n",
+            (
+                "class A:\n    def __enter__(self):\n        return 3\n"
+                "    def __exit__(self, *a):\n        return True\n"
+            ),
             "with A() as a:\n    assert a == 3\n    raise ValueError",
         ),
     ],
