@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -111,7 +111,7 @@ class Execution:
         )
         self.staff: Staff = staff_for(suite, progress=progress) if self.scenarios else Staff({})
 
-    async def run(self) -> AsyncIterator[ScenarioResult]:
+    async def run(self) -> AsyncGenerator[ScenarioResult, None]:
         """Run every scenario; each result is on record and in the report when it is yielded."""
         with Recorder(self._store) as recorder, self._frontier() as frontier:
             started = self._record()
@@ -129,10 +129,11 @@ class Execution:
             )
             status = "interrupted"
             try:
-                async for result in runner.run(self.scenarios, epochs=self.epochs):
-                    self.report.add(result)
-                    recorder.record(self._result_record(result))
-                    yield result
+                async with aclosing(runner.run(self.scenarios, epochs=self.epochs)) as results:
+                    async for result in results:
+                        self.report.add(result)
+                        recorder.record(self._result_record(result))
+                        yield result
                 status = "error" if self.report.errors else "passed"
             finally:
                 recorder.record(self._ended(started, status))
@@ -181,9 +182,15 @@ class Execution:
                 "journeyman": version("journeyman"),
                 "python": platform.python_version(),
                 "platform": sys.platform,
-                "frontier": "reference" if self._options.reference else "configured",
+                "frontier": self._frontier_name(),
             },
         )
+
+    def _frontier_name(self) -> str:
+        chosen = self._options.reference
+        if chosen is None:
+            return self._settings.frontier.model or ""
+        return f"reference, error rate {chosen.error_rate:g}, latency {chosen.latency_ms:g} ms"
 
     def _ended(self, started: SuiteRunRecord, status: str) -> SuiteRunRecord:
         summary = self.report.summary()

@@ -9,8 +9,9 @@ files and prints nothing: callers get results as they finish.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from journeyman.scenarios.metrics import Given, exact
 from journeyman.scenarios.references import task_for
 from journeyman.scenarios.scenario import Expected, Scenario
 from journeyman.traces.recorder import Recorder
+
+logger = logging.getLogger("journeyman.scenarios")
 
 Arm = Literal["student", "frontier", "system"]
 ARMS: tuple[Arm, ...] = ("student", "frontier", "system")
@@ -136,17 +139,22 @@ class SuiteRunner:
 
     async def run(
         self, scenarios: Iterable[Scenario], *, epochs: int = 1
-    ) -> AsyncIterator[ScenarioResult]:
+    ) -> AsyncGenerator[ScenarioResult, None]:
         """Results as they finish; memory holds what is in flight only.
+
+        Whoever stops early closes the generator, which ends what is in flight.
 
         Args:
             scenarios: What to run, in this order.
             epochs: How often each is run, one time after the other.
         """
         source = ((scenario, epoch) for scenario in scenarios for epoch in range(epochs))
-        results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue(self._options.concurrency)
+        # Each worker's last word is None and must always find room, or a worker that is cancelled
+        # while nobody reads would wait for ever: results are bounded by `room`, not by the queue.
+        results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue()
+        room = asyncio.Semaphore(self._options.concurrency)
         workers = [
-            asyncio.create_task(self._work(source, results))
+            asyncio.create_task(self._work(source, results, room))
             for _ in range(self._options.concurrency)
         ]
         try:
@@ -156,6 +164,7 @@ class SuiteRunner:
                 if result is None:
                     running -= 1
                 else:
+                    room.release()
                     yield result
             await asyncio.gather(*workers)
         finally:
@@ -164,13 +173,18 @@ class SuiteRunner:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(
-        self, source: Iterator[tuple[Scenario, int]], results: asyncio.Queue[ScenarioResult | None]
+        self,
+        source: Iterator[tuple[Scenario, int]],
+        results: asyncio.Queue[ScenarioResult | None],
+        room: asyncio.Semaphore,
     ) -> None:
         try:
             for scenario, epoch in source:
-                await results.put(await self._one(scenario, epoch))
+                result = await self._one(scenario, epoch)
+                await room.acquire()
+                results.put_nowait(result)
         finally:
-            await results.put(None)
+            results.put_nowait(None)
 
     async def _one(self, scenario: Scenario, epoch: int) -> ScenarioResult:
         start = time.perf_counter()
@@ -190,6 +204,9 @@ class SuiteRunner:
             return finished(error=f"no result within {self._options.timeout_s:g} s")
         except JourneymanError as failure:
             return finished(error=str(failure))
+        except Exception as failure:  # a bug in one scenario must not cost the others their results
+            logger.exception("scenario %r ended in an unexpected error", scenario.id)
+            return finished(error=f"{type(failure).__name__}: {failure}")
         return finished(tasks)
 
     async def _invoke(self, scenario: Scenario, epoch: int, seen: _Seen) -> None:
@@ -243,21 +260,21 @@ class SuiteRunner:
         elif answer.reason is not None:  # asked, and failed
             arms["frontier"] = None
         elif self._options.shadow:
-            arms["frontier"], cost = await self._ask(scenario, answer.agent)
+            arms["frontier"], cost = await self._ask(scenario, answer)
         else:
             cost = None
         expected = scenario.expected.get(answer.agent)
         return TaskResult(answer.agent, expected, arms, answer, cost)
 
-    async def _ask(self, scenario: Scenario, name: str) -> tuple[Given, int | None]:
-        """The frontier's answer to a task that it was not asked in the run."""
-        agent = self._staff.everyone[name]
+    async def _ask(self, scenario: Scenario, answer: Answer) -> tuple[Given, int | None]:
+        """The frontier's answer to a task that it was not asked, on the run's own budget."""
+        agent = self._staff.everyone[answer.agent]
         task = task_for(agent, scenario)
         replies: list[FrontierReply] = []
 
         async def ask(request: FrontierRequest) -> FrontierReply:
-            named = replace(request, agent=name, task_key=agent.task_key(task))
-            replies.append(await self._frontier.complete(named))
+            named = replace(request, agent=agent.name, task_key=agent.task_key(task))
+            replies.append(await self._frontier.complete(named, run_id=answer.run_id))
             return replies[-1]
 
         try:

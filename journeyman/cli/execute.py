@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,11 @@ def execute(
     async def run() -> None:
         total = len(execution.scenarios) * execution.epochs
         with Progress("scenarios", total, quiet=json) as progress:
-            async for result in execution.run():
-                progress.advance()
-                if json:
-                    emit(_line(result))
+            async with aclosing(execution.run()) as results:
+                async for result in results:
+                    progress.advance()
+                    if json:
+                        emit(_line(result))
 
     if execution.scenarios:
         asyncio.run(run())
