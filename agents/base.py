@@ -128,7 +128,10 @@ class Agent(ABC, Generic[InputT, OutputT]):
         )
 
     def with_answers(self, task: InputT, answers: Mapping[str, Any]) -> InputT:
-        """The task, enriched by the answers (by agent name) of the sub-agents it consumes."""
+        """The task, enriched by the answers (by agent name) of the sub-agents it consumes.
+
+        Of several tasks of one sub-agent, the last answer counts.
+        """
         return task
 
     def from_request(self, text: str) -> InputT | None:
@@ -171,7 +174,8 @@ class Agent(ABC, Generic[InputT, OutputT]):
         if isinstance(task, self.input_type):
             return task
         try:
-            return self.input_type.model_validate(task)
+            # By name as well: a task that travels or is replayed was dumped by its fields' names.
+            return self.input_type.model_validate(task, by_alias=True, by_name=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the task"

@@ -88,7 +88,7 @@ class Routing(Agent[RoutingTask, Plan]):
     """The router.
 
     Args:
-        routes: Where requests can go; derived from `agents` where those are given.
+        routes: Where requests can go; `routes_of` makes them from sub-agents.
         student: A `Classifier` over the routes' names and descriptions.
         agents: The sub-agents themselves, which turn a request into their typed input.
         multiple: A request may need several routes; otherwise the best one is planned.
@@ -224,7 +224,9 @@ class Routing(Agent[RoutingTask, Plan]):
         """The plan for the routes that the frontier names."""
         names = data.get("routes")
         known = {route.name for route in self.routes}
-        if not isinstance(names, list) or not set(names) <= known:
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and name in known for name in names
+        ):
             raise MalformedOutput(
                 f"The frontier's plan names routes that do not exist: {names!r}; "
                 f"known are {', '.join(sorted(known)[:10])}."

@@ -268,7 +268,7 @@ class AgentNodes:
         agreement = None
         if outcome.output is not None:
             agreement = student is not None and self._agent.agrees(
-                self._agent.output_type.model_validate(student), outcome.output
+                self._output(student), outcome.output
             )
         status = "answered" if outcome.error is None else "queued" if queued else "failed"
         return {
@@ -315,10 +315,13 @@ class AgentNodes:
         consumed = {name: upstream[name] for name in self._agent.consumes if name in upstream}
         return self._agent.with_answers(task, consumed)
 
+    def _output(self, stored: Any) -> Any:
+        return self._agent.output_type.model_validate(stored, by_alias=True, by_name=True)
+
     def _attempt(self, stored: Mapping[str, Any]) -> Attempt:
         output = stored["output"]
         return Attempt(
-            output=None if output is None else self._agent.output_type.model_validate(output),
+            output=None if output is None else self._output(output),
             evidence=stored["evidence"],
             checks=tuple(Check(**check) for check in stored["checks"]),
             note=stored["note"],

@@ -89,6 +89,7 @@ def decide(attempt: Attempt | None, trust: Trust | None, context: Context) -> De
         return escalate(Reason.INVALID_OUTPUT)
     if trust is None:
         return Decision("accept")
-    if confidence is None or confidence < trust.threshold:
+    # Written so that NaN, which is below nothing, escalates.
+    if confidence is None or not confidence >= trust.threshold:
         return escalate(Reason.LOW_CONFIDENCE)
     return Decision("accept", None, confidence, threshold, certified=True)

@@ -28,8 +28,23 @@ class SyncDoor:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Run a coroutine to its end; blocks the calling thread, never its event loop's."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._ensure_loop()).result()
+        """Run a coroutine to its end; blocks the calling thread.
+
+        Raises:
+            RuntimeError: The caller runs on this door's own loop, which would wait for itself.
+        """
+        loop = self._ensure_loop()
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001  # get_running_loop raises where there is none
+            coroutine.close()
+            raise RuntimeError(
+                "A graph was invoked synchronously from within one of its own nodes, which would "
+                "wait for itself for ever; await `ainvoke` there."
+            )
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # of no effect once it is done: an interrupted caller ends its work too
 
     def _ensure_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

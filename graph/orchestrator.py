@@ -20,6 +20,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Overwrite, Send
+from pydantic import ValidationError
 
 from journeyman.agents.base import Agent
 from journeyman.agents.waves import waves
@@ -74,7 +75,8 @@ def create_orchestrator(
         trust: What has been certified; None is the cold start, where everything escalates.
         context_schema: `Context` or a subclass.
         checkpointer: None inherits the host graph's.
-        cache: LangGraph's node cache.
+        cache: LangGraph's cache, for graphs that are built around this one: no node here has a
+            cache policy, since a cached answer would be on no record.
         interrupt_before: Nodes to pause before.
         interrupt_after: Nodes to pause after.
         name: Name of the graph, in traces and as a node.
@@ -133,7 +135,13 @@ class OrchestratorNodes:
 
     async def plan(self, state: RunState, step: Step) -> dict[str, Any]:
         """Open the run and lay out its first waves."""
-        run = RunInfo(run_id=new_trace_id(), span_id=new_span_id(), started_at=time.time())
+        run = RunInfo(
+            run_id=new_trace_id(),
+            span_id=new_span_id(),
+            started_at=time.time(),
+            epoch=step.context.epoch,
+            tags=list(step.context.tags),
+        )
         self._journal.run_started(
             run,
             given=_given(state),
@@ -143,7 +151,6 @@ class OrchestratorNodes:
         planned = await self._journal.watched(self._first_waves)({**state, "run": run}, step)
         return {
             # A thread may hold an earlier turn's values; this run starts afresh.
-            "tasks": [],
             "run": run,
             "run_id": run["run_id"],
             "waves": planned,
@@ -288,7 +295,16 @@ def _recorder(store: Recorder | Store | str | Path | None) -> Recorder | None:
 
 
 def _as_task(task: Task | Mapping[str, Any]) -> Task:
-    return task if isinstance(task, Task) else Task.model_validate(task)
+    if isinstance(task, Task):
+        return task
+    try:
+        return Task.model_validate(task)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the task"
+        raise InvalidTask(
+            f"An entry of `tasks` is no Task: {where}: {first['msg']}; give `agent` and `input`."
+        ) from error
 
 
 def _given(state: RunState) -> Any:
@@ -318,6 +334,9 @@ def _summary(answers: Mapping[str, Answer], router: Agent[Any, Any] | None) -> s
     """What a host that speaks in messages is told."""
     routing = router.name if router is not None else None
     given = {key: answer for key, answer in answers.items() if answer.agent != routing}
+    failed = next((a.error for a in answers.values() if a.agent == routing and a.error), None)
+    if not given and failed is not None:
+        return f"The request could not be routed: {failed}"
     if not given:
         return "No sub-agent serves this request."
     return json.dumps(

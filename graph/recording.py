@@ -51,7 +51,7 @@ class Journal:
     def __init__(self, recorder: Recorder | None, *, graph: str) -> None:
         self._recorder = recorder
         self._graph = graph
-        self._open: OrderedDict[str, RunRecord] = OrderedDict()
+        self._open: OrderedDict[str, RunRecord | None] = OrderedDict()  # None: its end was told
 
     def run_started(
         self, run: RunInfo, *, given: Any, context: Context, session_id: str | None
@@ -65,12 +65,8 @@ class Journal:
             session_id=session_id,
             suite_run_id=context.suite_run_id,
             scenario_id=context.scenario_id,
-            epoch=context.epoch,
-            tags=context.tags,
         )
-        self._open[run["run_id"]] = record
-        while len(self._open) > self._MAX_OPEN:
-            self._open.popitem(last=False)
+        self._remember(run, record)
         self._recorder.record(record)
 
     async def run_ended(
@@ -86,7 +82,7 @@ class Journal:
             return
         costs = [answer.cost_microusd for answer in answers.values()]
         record = replace(
-            self._open.pop(run["run_id"], self._blank(run)),
+            self._open.get(run["run_id"]) or self._blank(run),
             status="ok",
             ended_at=datetime.now(UTC),
             output=output,
@@ -96,6 +92,7 @@ class Journal:
             output_tokens=sum(tally["output_tokens"] for tally in tallies.values()),
             cost_microusd=None if None in costs else sum(c for c in costs if c is not None),
         )
+        self._remember(run, None)
         self._recorder.record(record, _root_span(record, run["span_id"]))
         await self._recorder.committed(run["run_id"])
 
@@ -113,13 +110,14 @@ class Journal:
         return run_node
 
     async def _run_stopped(self, run: RunInfo, error: BaseException) -> None:
-        record = self._open.get(run["run_id"])
+        # A run that another process began is not known here, yet its end is to be told.
+        record = self._open.get(run["run_id"], self._blank(run))
         if self._recorder is None or record is None:
             return  # not recorded, or a parallel node has told of the end already
         if isinstance(error, GraphBubbleUp):  # control flow: the run goes on when it is resumed
             self._recorder.record(replace(record, status="interrupted"))
         else:
-            del self._open[run["run_id"]]
+            self._remember(run, None)
             cancelled = isinstance(error, asyncio.CancelledError)
             record = replace(
                 record,
@@ -154,7 +152,14 @@ class Journal:
             graph=self._graph,
             status="running",
             started_at=datetime.fromtimestamp(run["started_at"], UTC),
+            epoch=run["epoch"],
+            tags=tuple(run["tags"]),
         )
+
+    def _remember(self, run: RunInfo, record: RunRecord | None) -> None:
+        self._open[run["run_id"]] = record
+        while len(self._open) > self._MAX_OPEN:
+            self._open.popitem(last=False)
 
 
 def _root_span(record: RunRecord, span_id: str) -> SpanRecord:

@@ -1,19 +1,21 @@
 """What flows through the serving graph: tasks in, answers out, and the settings of one run.
 
-State holds JSON-compatible data and `Answer`s only, so that any checkpointer can keep it. Knows no
-sub-agent, no model and no trace table.
+Past the plan, state holds JSON-compatible data and `Answer`s only, so that any checkpointer can
+keep it. Knows no sub-agent, no model and no trace table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, get_args
 
 from langchain_core.messages import AnyMessage
+from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict
 
+from journeyman.models.errors import ConfigError
 from journeyman.models.types import Answer, FailurePolicy
 
 
@@ -48,6 +50,9 @@ class Context:
         scenario_id: The scenario within it.
         epoch: Which repetition of the scenario.
         tags: Free words kept with the run.
+
+    Raises:
+        ConfigError: The policy is unknown, or no task may run.
     """
 
     trust_uncertified: bool = False
@@ -58,6 +63,20 @@ class Context:
     scenario_id: str | None = None
     epoch: int = 0
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what would otherwise be taken for another policy without a word."""
+        policies = get_args(FailurePolicy)
+        if self.on_frontier_failure not in policies:
+            raise ConfigError(
+                f"on_frontier_failure is {self.on_frontier_failure!r}; choose of "
+                f"{', '.join(policies)}.",
+                key="on_frontier_failure",
+            )
+        if self.max_steps < 1:
+            raise ConfigError(
+                f"max_steps is {self.max_steps}; a run needs at least 1.", key="max_steps"
+            )
 
 
 class Envelope(TypedDict):
@@ -75,6 +94,8 @@ class RunInfo(TypedDict):
     run_id: str
     span_id: str
     started_at: float
+    epoch: int
+    tags: list[str]
 
 
 class Tally(TypedDict):
@@ -90,10 +111,14 @@ def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
     return {**left, **right}
 
 
+Tasks = Annotated[list[Task], EphemeralValue]
+"""Read by the plan and gone after it: a thread's next turn must not meet an earlier one's tasks."""
+
+
 class RunInput(TypedDict):
     """Typed tasks, or plain messages, in which case the router plans."""
 
-    tasks: NotRequired[list[Task]]
+    tasks: NotRequired[Tasks]
     messages: NotRequired[Annotated[list[AnyMessage], add_messages]]
 
 
@@ -109,7 +134,7 @@ class RunState(TypedDict):
     """State of the orchestrator."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-    tasks: list[Task]
+    tasks: Tasks
     run: RunInfo
     run_id: str
     waves: list[list[Envelope]]

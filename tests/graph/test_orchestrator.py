@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from pydantic import Field
 
 from journeyman.graph.embedding import as_subagent, as_tool
 from journeyman.graph.gate import Trust
@@ -366,3 +367,96 @@ async def test_the_router_plans_and_its_plan_runs(recorder: Recorder) -> None:
     nobody = await graph.ainvoke({"messages": [HumanMessage("?")]}, context=context)
     assert {answer.agent for answer in nobody["answers"].values()} == {"routing", "triage"}
     assert isinstance(agents[0].output_type.model_validate({"severity": "low"}), Triaged)
+
+
+async def test_a_turn_whose_plan_failed_leaves_no_tasks_to_the_next(recorder: Recorder) -> None:
+    graph = create_orchestrator([triage()], high(), store=recorder, checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    with pytest.raises(UnknownAgent):
+        await graph.ainvoke({"tasks": [Task(agent="nobody", input={})]}, config)
+    result = await graph.ainvoke({"messages": [HumanMessage("down")]}, config)
+    assert set(result["answers"]) == {"triage-1"}
+
+
+async def test_an_entry_that_is_no_task_is_refused_with_its_key() -> None:
+    graph = create_orchestrator([triage()], high(), store=None)
+    with pytest.raises(InvalidTask, match="agnt"):
+        await graph.ainvoke({"tasks": [{"agent": "triage", "input": {}, "agnt": "x"}]})
+
+
+async def test_a_run_resumed_by_another_process_keeps_its_tags_and_tells_its_error(
+    recorder: Recorder,
+) -> None:
+    saver = InMemorySaver()
+    config = {"configurable": {"thread_id": "1"}}
+    first = create_orchestrator(
+        [triage()], None, store=recorder, checkpointer=saver, interrupt_after=["plan"]
+    )
+    await first.ainvoke({"tasks": [TICKET]}, config, context=Context(tags=("night",), epoch=3))
+    # A graph that knows nothing of the run stands for another process.
+    second = create_orchestrator([triage()], None, store=recorder, checkpointer=saver)
+    with pytest.raises(EscalationFailed):
+        await second.ainvoke(None, config)
+    (run,) = recorder.store.runs(limit=5)
+    assert (run.status, run.tags) == ("error", ["night"])
+
+
+def test_a_graph_invoked_within_its_own_node_is_refused_instead_of_hanging() -> None:
+    class Nested(Triage):
+        def agrees(self, first: Triaged, second: Triaged) -> bool:
+            graph.invoke({"tasks": [TICKET]})
+            return True
+
+    graph = create_orchestrator([Nested(KeywordStudent())], high(), store=None)
+    with pytest.raises(RuntimeError, match="await `ainvoke`"):
+        graph.invoke({"tasks": [TICKET]})
+
+
+async def test_an_agent_is_given_the_answers_it_consumes_and_no_others() -> None:
+    given: list[set[str]] = []
+
+    class Curious(Escort):
+        name = "curious"
+
+        def with_answers(self, task: Ticket, answers: Mapping[str, Any]) -> Ticket:
+            given.append(set(answers))
+            return super().with_answers(task, answers)
+
+    class Bystander(Triage):
+        name = "bystander"
+
+    agents = [triage(), Bystander(KeywordStudent()), Curious(KeywordStudent())]
+    graph = create_orchestrator(agents, high(), store=None)
+    tasks = [Task(agent=agent.name, input={"text": "down"}) for agent in agents]
+    await graph.ainvoke({"tasks": tasks})
+    assert given
+    assert all(names == {"triage"} for names in given)
+
+
+async def test_an_input_with_an_alias_reaches_its_agent() -> None:
+    class Mail(Ticket):
+        sender: str = Field(alias="from")
+
+    class Post(Triage):
+        name = "post"
+        input_type = Mail
+
+    graph = create_orchestrator([Post(KeywordStudent())], high(), store=None)
+    result = await graph.ainvoke({"tasks": [Task(agent="post", input={"text": "a", "from": "b"})]})
+    assert result["answers"]["post-1"].source == "frontier"
+
+
+async def test_a_request_that_could_not_be_routed_is_not_told_as_out_of_scope() -> None:
+    router = Triage(KeywordStudent())
+    router.name = "router"
+    graph = create_orchestrator([triage()], None, store=None, router=router)
+    result = await graph.ainvoke(
+        {"messages": [HumanMessage("down")]}, context=Context(on_frontier_failure="queue")
+    )
+    assert "could not be routed" in result["messages"][-1].text
+
+
+@pytest.mark.parametrize("wrong", [{"on_frontier_failure": "quue"}, {"max_steps": 0}])
+def test_settings_of_a_run_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Context(**wrong)
