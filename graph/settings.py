@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from journeyman.models.errors import ConfigError
-from journeyman.models.types import FailurePolicy, Risk
+from journeyman.models.types import Risk
 
 FILE_NAME = "journeyman.toml"
 
@@ -77,9 +77,6 @@ class Settings(BaseSettings):
     frontier: FrontierSettings = Field(default_factory=FrontierSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     risk: Risk = Field(default_factory=Risk, description="The error you can live with.")
-    on_frontier_failure: FailurePolicy = Field(
-        default="queue", description="What happens to a task when the frontier fails too."
-    )
 
     @classmethod
     def settings_customise_sources(
@@ -143,9 +140,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _config_error(error: ValidationError, path: Path | None) -> ConfigError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    where = str(path) if path is not None else "the JOURNEYMAN_* environment variables"
+    variables = "the JOURNEYMAN_* environment variables"
+    where = f"{path} or {variables}" if path is not None else variables
     if first["type"] == "extra_forbidden":
-        text = f"Unknown setting {key!r} in {where}; see `journeyman doctor` for what can be set."
+        known = ", ".join(_keys_beside(first["loc"]))
+        text = f"Unknown setting {key!r} in {where}; known there are {known}."
     else:
         text = f"Setting {key!r} in {where} is wrong: {first['msg']}."
     return ConfigError(text, path=path, key=key)
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand where an unknown one stands."""
+    model: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        arms = get_args(annotation := model.model_fields[str(part)].annotation) or (annotation,)
+        model = next(arm for arm in arms if isinstance(arm, type) and issubclass(arm, BaseModel))
+    return sorted(model.model_fields)
