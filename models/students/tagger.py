@@ -42,6 +42,7 @@ OVERLAP = 64
 
 NOT_TAUGHT = "not taught yet"
 
+_FILES = (FACTS, WEIGHTS, "config.json", "tokenizer.json")  # what shapes an answer
 _BATCH = 32  # windows in one forward pass
 
 
@@ -146,10 +147,12 @@ class Tagger:
         self._window, self._overlap = facts.window, facts.overlap
         if not facts.base_digest:  # saved before it was taught
             self._weights = None
-        elif not (folder / WEIGHTS).is_file():
+            return
+        missing = [name for name in _FILES if not (folder / name).is_file()]
+        if missing:
             raise WeightsError(
-                f"The tagger in {str(folder)!r} was taught but {WEIGHTS!r} is missing: restore the "
-                f"file, or teach it again."
+                f"The tagger in {str(folder)!r} was taught but {missing[0]!r} is missing: restore "
+                f"the file, or teach it again."
             )
 
     @property
@@ -161,8 +164,7 @@ class Tagger:
         """Hash of everything that shapes an answer. Loads no model."""
         files = {}
         if self._weights is not None:
-            names = (FACTS, WEIGHTS, "config.json", "tokenizer.json")
-            files = {name: file_digest(self._weights / name) for name in names}
+            files = {name: file_digest(self._weights / name) for name in _FILES}
         return content_hash(
             {
                 "student": "tagger",

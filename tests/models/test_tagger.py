@@ -208,7 +208,14 @@ def test_missing_and_damaged_weights_are_told(tiny_tagger: Tagger, tmp_path: Pat
     (tmp_path / "t" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="cannot be loaded"):
         Tagger(weights=tmp_path / "t", device="cpu").predict(["x"])
-    (tmp_path / "t" / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_is_missing_is_told_at_once(
+    tiny_tagger: Tagger, tmp_path: Path, name: str
+) -> None:
+    tiny_tagger.save(tmp_path / "t")
+    (tmp_path / "t" / name).unlink()
     with pytest.raises(WeightsError, match="is missing"):
         Tagger(weights=tmp_path / "t")
 
