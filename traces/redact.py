@@ -41,7 +41,7 @@ _KEYS = re.compile(
         | AIza[A-Za-z0-9_-]{35} | ya29\.[A-Za-z0-9_-]{20,}                      # Google
         | hf_[A-Za-z0-9]{30,} | gsk_[A-Za-z0-9]{30,} | nvapi-[A-Za-z0-9_-]{30,}
         | SG\.[A-Za-z0-9_-]{16,99}\.[A-Za-z0-9_-]{16,}                          # SendGrid
-        | eyJ[A-Za-z0-9_-]{8,600}+\.eyJ[A-Za-z0-9_-]{8,9000}+\.[A-Za-z0-9_-]*  # JSON web tokens
+        | eyJ[A-Za-z0-9_-]{8,1000}+\.eyJ[A-Za-z0-9_-]{8,9000}+\.[A-Za-z0-9_-]*  # JSON web tokens
     )""",
     re.VERBOSE,
 )
