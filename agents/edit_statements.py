@@ -43,7 +43,7 @@ def deleted(source: Source) -> Iterator[Edit]:
 
 def _without_header(source: Source, stmt: ast.stmt, span: tuple[int, int]) -> Iterator[Edit]:
     for name in ("body", "orelse"):
-        block = getattr(stmt, name)
+        block = getattr(stmt, name, [])
         inner = source.lines(block[0], block[-1]) if block else None
         if inner is None or _is_elif(source, block[0]):
             continue
@@ -128,10 +128,10 @@ def _sunk(
 def indented(source: Source) -> Iterator[Edit]:
     """The last statements of a block put after it, or those after a block put into it."""
     for owner, block in source.blocks:
-        if not isinstance(owner, Compound):
+        if not isinstance(owner, Compound | Function):
             continue
         for count in (1, 2):
-            if len(block) > count:
+            if len(block) > count and isinstance(owner, Compound):
                 yield from _dedented(source, owner, block[-count:])
         for count in (1, 2):
             after = [_neighbour(source, owner, step) for step in range(1, count + 1)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import __future__ as future
 
 import ast
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -177,18 +178,19 @@ def candidates(
         limit: At most so many.
 
     Returns:
-        Programs that compile, each once by what it compiles to. Empty where the code itself does
-        not compile: nothing is known of its structure then.
+        Programs that compile, each once by what it compiles to. Empty where the code itself cannot
+        be parsed: nothing is known of its structure then.
     """
     with _COMPILING, warnings.catch_warnings():
         # As the code module does: what a candidate is warned of is nobody's business here.
         warnings.simplefilter("ignore")
         try:
             source = Source(code)
-            segments = _Segments(source)
         except _UNCOMPILABLE:
             return []
-        return _distinct(source, segments, _ordered(source, focus, _strings_in(tests)), limit)
+        return _distinct(
+            source, _Segments(source), _ordered(source, focus, _strings_in(tests)), limit
+        )
 
 
 def _distinct(
@@ -283,17 +285,17 @@ class _Segments:
         self._seen: dict[tuple[int, int], set[Any]] = {}
 
     def is_new(self, edit: Edit) -> bool:
-        """Does it compile, to something that neither the program nor an earlier edit compiles to?
-
-        Raises:
-            SyntaxError: The program itself does not compile.
-        """
+        """Does it compile, and not to what the program or an earlier edit compiles to?"""
         first = next(i for i, start in enumerate(self._starts) if start > edit.start) - 1
+        # What is put in between two statements may belong to the one before.
+        first -= edit.start == self._starts[first] and first > 0
         end = next(start for start in self._starts if start > edit.start and start >= edit.end)
         start, end = self._starts[first], min(end, len(self._text))
         seen = self._seen.get((start, end))
         if seen is None:
-            seen = self._seen[start, end] = {self._compiled(self._text[start:end])}
+            seen = self._seen[start, end] = set()
+            with contextlib.suppress(*_UNCOMPILABLE):  # as where `return` stands too far left
+                seen.add(self._compiled(self._text[start:end]))
         head, tail = self._text[start : edit.start], self._text[edit.end : end]
         try:
             key = self._compiled(head + edit.replacement + tail)
