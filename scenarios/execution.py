@@ -147,7 +147,9 @@ class Execution:
             assert configured is not None, "callers choose the reference where none is configured"
             yield configured
             return
-        answers = references(self.staff, self.scenarios, seed=chosen.seed)
+        answers = references(
+            self.staff, self.scenarios, seed=chosen.seed, mistakes=chosen.error_rate > 0
+        )
         with ReferenceFrontier(
             answers,
             error_rate=chosen.error_rate,

@@ -23,7 +23,7 @@ from journeyman.graph.state import Context, RunInput, Task
 from journeyman.models.errors import JourneymanError, ModelError
 from journeyman.models.types import Answer, Attempt, FrontierReply, FrontierRequest
 from journeyman.scenarios.assembly import Staff
-from journeyman.scenarios.judging import given
+from journeyman.scenarios.judging import judged
 from journeyman.scenarios.metrics import Given, exact
 from journeyman.scenarios.references import task_for
 from journeyman.scenarios.scenario import Expected, Scenario
@@ -250,9 +250,12 @@ class SuiteRunner:
     async def _result(self, scenario: Scenario, seen: _Seen, task_id: str) -> TaskResult:
         answer = seen.answers[task_id]
         agent = self._staff.everyone[answer.agent]
+        expected = scenario.expected.get(answer.agent)
+        student = await judged(agent, seen.attempts.get(task_id), expected)
+        same = answer.source == "student"
         arms: dict[Arm, Given] = {
-            "student": given(agent, seen.attempts.get(task_id)),
-            "system": given(agent, answer.value),
+            "student": student,
+            "system": student if same else await judged(agent, answer.value, expected),
         }
         cost = answer.cost_microusd
         if answer.source == "frontier":
@@ -263,7 +266,6 @@ class SuiteRunner:
             arms["frontier"], cost = await self._ask(scenario, answer)
         else:
             cost = None
-        expected = scenario.expected.get(answer.agent)
         return TaskResult(answer.agent, expected, arms, answer, cost)
 
     async def _ask(self, scenario: Scenario, answer: Answer) -> tuple[Given, int | None]:
@@ -283,4 +285,5 @@ class SuiteRunner:
             return None, None
         costs = [reply.cost_microusd for reply in replies]
         total = None if None in costs else sum(cost for cost in costs if cost is not None)
-        return given(agent, escalated.output.model_dump(mode="json")), total
+        value = escalated.output.model_dump(mode="json")
+        return await judged(agent, value, scenario.expected.get(answer.agent)), total
