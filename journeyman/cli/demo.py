@@ -47,7 +47,12 @@ def demo(
         "per million tokens."
     )
     with Store.open(store) as opened:
-        report = execute(find_suite("desk"), Settings(), opened, options)
+        report = execute(
+            find_suite("desk"),
+            Settings.model_construct(),  # defaults: no file and no environment shapes the demo
+            opened,
+            options,
+        )
     say(render(report, reference=True))
     say()
     say(

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -128,7 +129,7 @@ def _settings() -> Iterator[Finding]:
             "none configured; demo and suites use the reference frontier",
             'set [frontier] model = "..." in journeyman.toml',
         )
-    elif not os.environ.get(frontier.api_key_env):
+    elif not os.environ.get(frontier.api_key_env) and not _is_loopback(frontier.base_url):
         yield Finding(
             "frontier",
             "wrong",
@@ -139,8 +140,15 @@ def _settings() -> Iterator[Finding]:
         yield Finding("frontier", "ok", frontier.model)
 
 
+def _is_loopback(base_url: str | None) -> bool:
+    """Whether the frontier's server is on this machine and so may go without a key."""
+    host = urlsplit(base_url or "").hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
 def _store(url: str) -> Finding:
     if "://" in url:
+        url = _without_password(url)
         driver = importlib.util.find_spec("psycopg") if url.startswith("postgres") else True
         if driver is None:
             return Finding("store", "wrong", url, "pip install 'journeyman[postgres]'")
@@ -149,6 +157,14 @@ def _store(url: str) -> Finding:
     if path.exists():
         return Finding("store", "ok", f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     return Finding("store", "ok", f"{path} (made at the first run)")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, host = parts.username or "", parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
 
 
 def _disk() -> Finding:

@@ -71,9 +71,7 @@ def main() -> None:
     except JourneymanError as error:
         talk(f"journeyman: {error}")
         sys.exit(ExitCode.USAGE)
-    except KeyboardInterrupt:
-        talk("journeyman: interrupted; what was finished is kept.")
-        sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # `journeyman ... | head` closed the pipe: nothing is wrong
-        sys.stderr.close()
-        sys.exit(ExitCode.PASSED)
+    except SystemExit as end:
+        if end.code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
+            talk("journeyman: interrupted; what was finished is kept.")
+        raise

@@ -87,7 +87,7 @@ def run(
                 emit(report.summary())
             elif report.num_scenarios:
                 say(render(report, reference=stand_in))
-                talk(f"\nOn record in {target}; `journeyman traces list` shows the runs.")
+                talk(f"\nOn record in {opened.name}; `journeyman traces list` shows the runs.")
     if empty:
         talk("Nothing matched; see the suite's data sets and --part.")
         raise typer.Exit(ExitCode.NOTHING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,7 +32,8 @@ def list_runs(
     limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="How many; 0 for all.")] = 20,
     agent: Annotated[str | None, typer.Option(help="Runs with a task for this sub-agent.")] = None,
     status: Annotated[
-        str | None, typer.Option(help="running, ok, error, interrupted or cancelled.")
+        Literal["running", "ok", "error", "interrupted", "cancelled"] | None,
+        typer.Option(help="Only runs that stand so."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,9 +46,10 @@ def list_runs(
       journeyman traces list --agent retrieval --status error --json
     """
     with open_store(store) as opened:
-        runs = opened.runs(limit or None, agent=agent, status=status)  # type: ignore[arg-type]  # an unknown status matches nothing
+        runs = opened.runs(limit or None, agent=agent, status=status)
+        name = opened.name
     if not runs:
-        talk("No such runs are on record; `journeyman demo` makes some.")
+        talk(f"No such runs are on record in {name}; --store names another trace store.")
         raise typer.Exit(ExitCode.NOTHING)
     if json:
         for run in runs:

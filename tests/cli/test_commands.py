@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,60 @@ def test_every_commands_help_has_examples(command: list[str], tmp_path: Path) ->
     done = journeyman(tmp_path, *command, "--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout
+
+
+def start_long_run(folder: Path) -> subprocess.Popen[str]:
+    """A run that would take long, up to its first result."""
+    text = SUITE.replace("metric: accuracy", "metric: accuracy\ndefaults: {epochs: 100}")
+    (folder / "long.yaml").write_text(text, encoding="utf-8")
+    command = ["run", "long.yaml", "--json", "--latency-ms", "300", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "journeyman", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith('{"event": "scenario"')
+    return process
+
+
+def test_ctrl_c_ends_a_run_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    process = start_long_run(tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "journeyman: interrupted; what was finished is kept.\n"
+    listed = journeyman(tmp_path, "traces", "list", "--status", "ok", "--json")
+    assert listed.stdout
+
+
+def test_a_reader_that_leaves_early_ends_the_run(tmp_path: Path) -> None:
+    process = start_long_run(tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as stderr:
+        assert process.wait(timeout=60) == 1
+        assert "Traceback" not in stderr.read()
+
+
+def test_a_status_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = journeyman(tmp_path, "traces", "list", "--status", "fine")
+    assert done.returncode == 2
+    assert "interrupted" in done.stderr
+
+
+def test_doctor_shows_no_password_and_asks_no_key_for_a_server_on_this_machine(
+    tmp_path: Path,
+) -> None:
+    settings = (
+        "store = 'postgresql://me:secret@db/traces'\n"
+        "[frontier]\nmodel = 'm'\nbase_url = 'http://127.0.0.1:8000/v1'\napi_key_env = 'NO_KEY'\n"
+    )
+    (tmp_path / "journeyman.toml").write_text(settings, encoding="utf-8")
+    done = journeyman(tmp_path, "doctor", "--json")
+    findings = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert "secret" not in done.stdout
+    assert findings["frontier"]["status"] == "ok"
