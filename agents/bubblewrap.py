@@ -195,7 +195,8 @@ def _file_options(packages: tuple[Path, ...]) -> list[str]:
             options += ["--symlink", str(link.readlink()), name]
         elif link.is_dir():
             options += ["--ro-bind", name, name]
-    options += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    for name in ("/etc/ld.so.cache", "/nix/store"):
+        options += ["--ro-bind-try", name, name]
     seen: set[Path] = {Path("/usr")}
     for path in _interpreter_paths():
         if not any(path.is_relative_to(other) for other in seen):

@@ -317,10 +317,12 @@ class Sandbox:
             self._pool.free.extend(taken)
 
     def close(self) -> None:
-        """End the workers; checks under way end with status 'killed'."""
+        """End the workers; checks under way end with status 'killed', others are cancelled."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in list(self._pool.all):
+            worker.kill()
+        self._threads.shutdown(wait=True)
         self._finalizer()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._pool.stop()
 
     async def __aenter__(self) -> Self:
         return self

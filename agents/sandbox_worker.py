@@ -117,6 +117,12 @@ class SandboxWorker:
         self._channel = channel
         return channel
 
+    def kill(self) -> None:
+        """End the worker from another thread; whoever is asking it is told that it ended."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def stop(self) -> None:
         """End the worker and everything in it."""
         process, self._process, self._channel = self._process, None, None

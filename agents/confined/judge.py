@@ -89,9 +89,10 @@ class Judge:
             return {**self._summary([]), "observed": self._observe(namespace)}
         with contextlib.suppress(Enough):
             self._run(plan, namespace)
-        if not any(result.status == "passed" for result in self._results):
+        statuses = {result.status for result in self._results}
+        if not statuses:
             self._flags.add("no_tests")
-        elif any(result.status == "not_run" for result in self._results):
+        elif statuses <= {"passed", "not_run"} and "not_run" in statuses:
             self._flags.add("unreached_tests")
         return self._summary(self._results)
 

@@ -16,7 +16,7 @@ from journeyman.agents.confined.frames import Channel
 from journeyman.agents.confined.request import Limits
 from journeyman.agents.confined.subject import live
 
-NUM_SPARES = 6
+NUM_SPARES = 3
 """How often a candidate that ended may be started again, where tests go on after a failure."""
 
 _MAX_LINES = 1 << 16

@@ -114,4 +114,5 @@ def _names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
             defined.add(statement.name)
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             defined.update((a.asname or a.name).split(".")[0] for a in statement.names)
-    return frozenset(loaded - defined), frozenset(loaded | attributes)
+    own = defined | {name for name in loaded if name.startswith("__")}
+    return frozenset(loaded - own), frozenset(loaded | attributes)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
-import socket
+import os
 from dataclasses import dataclass
 
 _RETURN, _LOAD, _EQUAL, _ANY_BIT = 0x06, 0x20, 0x15, 0x45
@@ -23,7 +22,7 @@ _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGUMENT = 0, 4, 16
 _NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
 _X32_BIT = 0x40000000
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
-_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class _Program(ctypes.Structure):
 
 def is_supported() -> bool:
     """Whether a filter is written for this machine's architecture."""
-    return platform.machine() in _MACHINES
+    return os.uname().machine in _MACHINES
 
 
 def install() -> bool:
@@ -98,7 +97,7 @@ def install() -> bool:
     Raises:
         OSError: The kernel refused the filter.
     """
-    machine = _MACHINES.get(platform.machine())
+    machine = _MACHINES.get(os.uname().machine)
     if machine is None:
         return False
     code = _instructions(machine)
@@ -134,7 +133,7 @@ def _instructions(machine: _Machine) -> list[_Instruction]:
         _Instruction(_LOAD, 0, 0, _OFFSET_ARGUMENT),
     ]
     for family in _FAMILIES:
-        code += _when(_EQUAL, int(family), _ALLOW)
+        code += _when(_EQUAL, family, _ALLOW)
     return [*code, _Instruction(_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT)]
 
 

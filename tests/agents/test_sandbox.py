@@ -443,6 +443,18 @@ async def test_closing_ends_every_process() -> None:
     assert all(worker is not None and worker.returncode is not None for worker in workers)
 
 
+async def test_closing_ends_a_check_under_way() -> None:
+    _need_bubblewrap()
+    own = Sandbox(workers=1)
+    own.warm_up()
+    job = asyncio.create_task(own.check("import time\ntime.sleep(8)\n", "assert True"))
+    await asyncio.sleep(0.3)
+    started = time.monotonic()
+    await asyncio.to_thread(own.close)
+    assert (await job).status == "killed"
+    assert time.monotonic() - started < 5
+
+
 async def test_packages_are_importable_only_when_named(tmp_path: Path) -> None:
     _need_bubblewrap()
     (tmp_path / "helpful.py").write_text("VALUE = 3\n")
