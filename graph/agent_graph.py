@@ -22,7 +22,13 @@ from journeyman.graph.gate import NoTrust, TrustSource, decide
 from journeyman.graph.nodes import Node, Step, SyncDoor
 from journeyman.graph.recording import Journal, TaskRecord
 from journeyman.graph.state import AgentInput, AgentOutput, AgentState, Context
-from journeyman.models.errors import AgentError, EscalationFailed, MalformedOutput, ModelError
+from journeyman.models.errors import (
+    AgentError,
+    EscalationFailed,
+    JourneymanError,
+    MalformedOutput,
+    ModelError,
+)
 from journeyman.models.types import (
     Answer,
     Attempt,
@@ -120,6 +126,7 @@ class AgentNodes:
                 "task_id": state["task"]["id"],
                 "agent": self._agent.name,
                 "output": stored["output"],
+                "evidence": stored["evidence"],
                 "note": stored["error"] or attempt.note,
                 "latency_ms": attempt.latency_ms,
             }
@@ -177,7 +184,6 @@ class AgentNodes:
         frontier = self._services.frontier
         replies: list[FrontierReply] = []
         start = time.perf_counter()
-        task = self._task(state)
 
         async def ask(request: FrontierRequest) -> FrontierReply:
             if frontier is None:
@@ -195,9 +201,17 @@ class AgentNodes:
 
         try:
             escalated: Escalated[Any] = await self._agent.escalate(
-                task, self._attempt(state["attempt"]), ask
+                self._task(state), self._attempt(state["attempt"]), ask
             )
-        except (ModelError, AgentError) as error:  # an agent may lack what verifies an answer
+        except JourneymanError as error:
+            return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
+        except Exception as bug:  # what was paid for is on record, and the failure policy speaks
+            logger.exception("agent %r failed on the frontier's answer", self._agent.name)
+            error = AgentError(
+                f"Agent {self._agent.name!r} failed on the frontier's answer "
+                f"({type(bug).__name__}: {bug}); mend the agent's code.",
+                agent=self._agent.name,
+            )
             return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
         return Outcome(escalated.output, tuple(replies), escalated.checks, latency_ms=elapsed())
 
@@ -264,12 +278,7 @@ class AgentNodes:
         return {"answers": {task_id: answer}, "tallies": {task_id: tally}}
 
     def _escalation(self, state: AgentState, outcome: Outcome, queued: bool) -> dict[str, Any]:
-        student = state["attempt"]["output"]
-        agreement = None
-        if outcome.output is not None:
-            agreement = student is not None and self._agent.agrees(
-                self._output(student), outcome.output
-            )
+        agreement = self._agreement(state["attempt"]["output"], outcome.output)
         status = "answered" if outcome.error is None else "queued" if queued else "failed"
         return {
             "status": status,
@@ -283,6 +292,15 @@ class AgentNodes:
             "error": None if outcome.error is None else str(outcome.error),
             "frontier": self._services.frontier.model if self._services.frontier else "",
         }
+
+    def _agreement(self, student: Any, frontier: Any) -> bool | None:
+        if student is None or frontier is None:
+            return None if frontier is None else False
+        try:
+            return self._agent.agrees(self._output(student), frontier)
+        except Exception:  # the frontier's answer stands; that nobody compared it is on record
+            logger.exception("agent %r failed to compare two answers", self._agent.name)
+            return None
 
     def _answer(
         self,

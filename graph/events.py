@@ -21,6 +21,7 @@ class AttemptEvent(TypedDict):
     task_id: str
     agent: str
     output: dict[str, Any] | None
+    evidence: dict[str, float]
     note: str | None
     latency_ms: float
 

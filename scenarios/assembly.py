@@ -75,19 +75,24 @@ def staff_for(
         settings = suite.spec.agents.retrieval or RetrievalSettings()
         agents["retrieval"] = Retrieval(index, embedder, k=settings.k)
     if "debugging" in suite.agents:
-        budget = suite.spec.agents.debugging or DebuggingSettings()
-        agents["debugging"] = Debugging(
-            Ranker(),
-            budget_candidates=budget.candidates,
-            budget_seconds=budget.seconds,
-            look_past=budget.look_past,
-        )
+        agents["debugging"] = repairer(suite)
     if "routing" not in suite.agents and suite.spec.agent is not None:
         return Staff(agents)
     described = routes_in_use(suite)
     if described:
         return Staff({"routing": _label_router(suite, embedder, described)})
     return Staff(agents, _agent_router(embedder, agents))
+
+
+def repairer(suite: Suite) -> Debugging:
+    """The sub-agent that repairs, with the suite's budget and an untaught ranker."""
+    budget = suite.spec.agents.debugging or DebuggingSettings()
+    return Debugging(
+        Ranker(),
+        budget_candidates=budget.candidates,
+        budget_seconds=budget.seconds,
+        look_past=budget.look_past,
+    )
 
 
 def _label_router(suite: Suite, embedder: Embedder, described: Mapping[str, str]) -> Routing:
