@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # ships no types
-from rapidfuzz import fuzz, process
 
 from journeyman.models.types import content_hash
 from journeyman.traces.labels import Drop, LabelledTask, preference
 from journeyman.traces.likeness import (
+    alike,
     are_near,
     content_key,
     is_long,
@@ -242,20 +241,13 @@ class _Rule:
         for start in range(0, len(members), _CHUNK):
             chunk = members[start : start + _CHUNK]
             columns = [*kept, *chunk]
-            scores = process.cdist(
-                [self.texts[i].plain for i in chunk],
-                [self.texts[i].plain for i in columns],
-                scorer=fuzz.ratio,
-                score_cutoff=self.ratio,
-                dtype=np.float32,
-                workers=1,
-            )
-            for row, i in enumerate(chunk):
-                near = (columns[column] for column in np.flatnonzero(scores[row]))
-                earlier = (j for j in near if j < i and j not in found and i >= self.num_fixed)
-                original = next((j for j in earlier if self._near(i, j)), None)
-                if original is not None:
-                    found[i] = original
+            left = [self.texts[i].plain for i in chunk]
+            right = [self.texts[i].plain for i in columns]
+            for row, column, _ in alike(left, right, self.ratio):
+                i, j = chunk[row], columns[column]
+                is_open = j < i >= self.num_fixed and i not in found and j not in found
+                if is_open and self._near(i, j):
+                    found[i] = j
             kept.extend(i for i in chunk if i not in found)
         return found
 

@@ -7,11 +7,14 @@ without end are cut, and whatever is compared character by character is short.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import regex  # type: ignore[import-untyped]  # regex ships no types
-from rapidfuzz import fuzz
+from numpy.typing import NDArray
+from rapidfuzz import fuzz, process
+from scipy.spatial import distance  # type: ignore[import-untyped]  # scipy ships no types
 
 from journeyman.models.types import canonical_json, content_hash
 
@@ -20,6 +23,8 @@ LONG_WORDS = 30
 
 _LONGEST_WORD = 40
 _PIECE = 20
+_ONE_WORD = 64  # characters that a comparison takes in one machine word, which nothing outruns
+_CLASSES = 16
 
 # Scripts that put no space between words give one word per character. Marks belong to their letter:
 # without them different words of Hindi or Arabic would be the same.
@@ -140,3 +145,49 @@ def are_near(
     if is_long(parts[0]) or is_long(parts[1]):
         return jaccard(shingles(parts[0], size), shingles(parts[1], size)) >= similarity
     return fuzz.ratio(" ".join(parts[0]), " ".join(parts[1]), score_cutoff=ratio) >= ratio
+
+
+def alike(
+    left: Sequence[str], right: Sequence[str], ratio: float
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of short texts that are alike, in the order of the left and then the right one.
+
+    Args:
+        left: A few hundred texts; the work takes memory in proportion to left times right.
+        right: Texts to compare each of them with.
+        ratio: Smallest `rapidfuzz.fuzz.ratio`, in (0, 100].
+
+    Yields:
+        Index on the left, index on the right, ratio.
+    """
+    if not left or not right:
+        return
+    if max(map(len, left)) <= _ONE_WORD:
+        scores = process.cdist(
+            left, right, scorer=fuzz.ratio, score_cutoff=ratio, dtype=np.float32, workers=1
+        )
+        for i, j in zip(*np.nonzero(scores), strict=True):
+            yield int(i), int(j), float(scores[i, j])
+        return
+    # What is inserted and deleted between two texts is at least what their counts of characters
+    # differ by, which is a fraction of the work to find.
+    lengths = np.array([len(text) for text in left])[:, None] + [len(text) for text in right]
+    distances = distance.cdist(_counts(left), _counts(right), "cityblock")
+    for i, j in zip(*np.nonzero(distances <= lengths * (1 - ratio / 100) + 1e-6), strict=True):
+        score = fuzz.ratio(left[i], right[j], score_cutoff=ratio)
+        if score:
+            yield int(i), int(j), float(score)
+
+
+def _counts(texts: Sequence[str]) -> NDArray[np.float64]:
+    """How often each class of characters stands in each text (n, classes)."""
+    return np.array(
+        [
+            np.bincount(
+                np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32) % _CLASSES,
+                minlength=_CLASSES,
+            )
+            for text in texts
+        ],
+        dtype=np.float64,
+    )
