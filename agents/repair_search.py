@@ -369,7 +369,8 @@ def _is_trouble(observed: Observation) -> bool:
 async def _watched(scene: Scene, passing: list[Passing], sandbox: Sandbox) -> list[Passing]:
     """Passing proposals with their behaviour; beyond the first few it is unknown."""
     fault = scene.fault
-    calls = probes(fault.tests, fault.code, fault.entry_point)
+    shown = fault.tests if fault.tests.strip() else failing_call(fault) or ""
+    calls = probes(shown, fault.code, fault.entry_point)
     if not calls or not passing:
         return passing
     best = sorted(passing, key=lambda p: -p.proposal.standing)[:_MOST_OBSERVED]
