@@ -75,7 +75,7 @@ class Outcome:
     output: Any = None
     replies: tuple[FrontierReply, ...] = ()
     checks: tuple[Check, ...] = ()
-    error: ModelError | AgentError | None = None
+    error: JourneymanError | None = None
     latency_ms: float = 0.0
 
     @property
@@ -207,12 +207,12 @@ class AgentNodes:
             return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
         except Exception as bug:  # what was paid for is on record, and the failure policy speaks
             logger.exception("agent %r failed on the frontier's answer", self._agent.name)
-            error = AgentError(
+            failure = AgentError(
                 f"Agent {self._agent.name!r} failed on the frontier's answer "
                 f"({type(bug).__name__}: {bug}); mend the agent's code.",
                 agent=self._agent.name,
             )
-            return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
+            return Outcome(replies=tuple(replies), error=failure, latency_ms=elapsed())
         return Outcome(escalated.output, tuple(replies), escalated.checks, latency_ms=elapsed())
 
     async def _failed(self, state: AgentState, step: Step, outcome: Outcome) -> dict[str, Any]:

@@ -145,6 +145,24 @@ class Journal:
             rows.append(_frontier_span(record, record.escalation, frontier_span, agent_span))
             rows.append(_escalation(record, record.escalation, attempt_id, frontier_span))
         self._recorder.record(*rows)
+        self._count(record)
+
+    def _count(self, record: TaskRecord) -> None:
+        """Keep the run's sums up to date, so that a run that fails later still tells its cost."""
+        run = self._open.get(record.run["run_id"])
+        if run is None:
+            return
+        usage: Usage = record.escalation["usage"] if record.escalation is not None else Usage()
+        cost = record.answer.cost_microusd
+        total = run.cost_microusd if run.num_tasks else 0
+        self._open[record.run["run_id"]] = replace(
+            run,
+            num_tasks=run.num_tasks + 1,
+            num_escalations=run.num_escalations + (record.escalation is not None),
+            input_tokens=run.input_tokens + usage.input_tokens,
+            output_tokens=run.output_tokens + usage.output_tokens,
+            cost_microusd=None if cost is None or total is None else total + cost,
+        )
 
     def _blank(self, run: RunInfo) -> RunRecord:
         return RunRecord(

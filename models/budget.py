@@ -9,6 +9,7 @@ can pass a cap, by that one call. Knows no prices and makes no calls.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,8 +20,15 @@ from itertools import islice
 from types import TracebackType
 from typing import Protocol, Self
 
-from journeyman.models.errors import BudgetExceeded, ConfigError, UnknownPrice
+from journeyman.models.errors import (
+    BudgetExceeded,
+    ConfigError,
+    JourneymanError,
+    UnknownPrice,
+)
 from journeyman.models.prices import MICROUSD
+
+logger = logging.getLogger("journeyman.models")
 
 
 class Ledger(Protocol):
@@ -114,6 +122,8 @@ class Budget:
         self.allow_unpriced = allow_unpriced
         self._now = now
         self._runs = MemoryLedger()
+        self._unbooked: list[tuple[int, int, str]] = []
+        self._unbooked_lock = threading.Lock()
 
     def account(self, run_id: str) -> Account:
         """The account of one run; asked for twice, it is the same account."""
@@ -159,8 +169,20 @@ class Budget:
     def _settle(self, reservation: Reservation, spent: int) -> None:
         if self.per_run_microusd is not None:
             self._runs.settle(reservation.run_microusd, spent, day=reservation.run_id)
-        if spent or reservation.day_microusd:
-            self.ledger.settle(reservation.day_microusd, spent, day=reservation.day)
+        if not spent and not reservation.day_microusd:
+            return
+        with self._unbooked_lock:
+            owed, self._unbooked = self._unbooked, []
+        owed.append((reservation.day_microusd, spent, reservation.day))
+        for held, amount, day in owed:
+            try:
+                self.ledger.settle(held, amount, day=day)
+            except JourneymanError as error:
+                # The answer is paid for and must not be lost to bookkeeping: booked at the next
+                # settlement, and until then the reservation itself keeps the cap.
+                logger.warning("could not book %s for %s: %s", _usd(amount), day, error)
+                with self._unbooked_lock:
+                    self._unbooked.append((held, amount, day))
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,14 +200,16 @@ class SuiteRunner:
             async with asyncio.timeout(self._options.timeout_s):
                 await self._invoke(scenario, epoch, seen)
                 tasks = await self._tasks(scenario, seen)
+            return finished(tasks)
         except TimeoutError:
-            return finished(error=f"no result within {self._options.timeout_s:g} s")
+            error = f"no result within {self._options.timeout_s:g} s"
         except JourneymanError as failure:
-            return finished(error=str(failure))
+            error = str(failure)
         except Exception as failure:  # a bug in one scenario must not cost the others their results
             logger.exception("scenario %r ended in an unexpected error", scenario.id)
-            return finished(error=f"{type(failure).__name__}: {failure}")
-        return finished(tasks)
+            error = f"{type(failure).__name__}: {failure}"
+        # What was answered before was paid for; the rest was answered by nobody, which is wrong.
+        return finished(self._unfinished(scenario, seen), error)
 
     async def _invoke(self, scenario: Scenario, epoch: int, seen: _Seen) -> None:
         context = Context(
@@ -246,6 +248,22 @@ class SuiteRunner:
             if name in self._staff.everyone and name not in planned
         ]
         return (*found, *missing)
+
+    def _unfinished(self, scenario: Scenario, seen: _Seen) -> tuple[TaskResult, ...]:
+        """A scenario that ended in an error, with what its answers have cost."""
+        by_agent = {answer.agent: answer for answer in seen.answers.values()}
+        names = dict.fromkeys([*by_agent, *scenario.expected])
+        return tuple(
+            TaskResult(
+                name,
+                scenario.expected.get(name),
+                dict.fromkeys(ARMS),
+                by_agent.get(name),
+                by_agent[name].cost_microusd if name in by_agent else None,
+            )
+            for name in names
+            if name in self._staff.everyone
+        )
 
     async def _result(self, scenario: Scenario, seen: _Seen, task_id: str) -> TaskResult:
         answer = seen.answers[task_id]

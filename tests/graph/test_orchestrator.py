@@ -401,15 +401,18 @@ async def test_a_run_resumed_by_another_process_keeps_its_tags_and_tells_its_err
     assert (run.status, run.tags) == ("error", ["night"])
 
 
-def test_a_graph_invoked_within_its_own_node_is_refused_instead_of_hanging() -> None:
+def test_a_graph_invoked_within_its_own_node_is_refused_instead_of_hanging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Nested(Triage):
         def agrees(self, first: Triaged, second: Triaged) -> bool:
             graph.invoke({"tasks": [TICKET]})
             return True
 
     graph = create_orchestrator([Nested(KeywordStudent())], high(), store=None)
-    with pytest.raises(RuntimeError, match="await `ainvoke`"):
-        graph.invoke({"tasks": [TICKET]})
+    result = graph.invoke({"tasks": [TICKET]})
+    assert result["answers"]["triage-1"].source == "frontier"
+    assert "await `ainvoke`" in caplog.text
 
 
 async def test_an_agent_is_given_the_answers_it_consumes_and_no_others() -> None:
@@ -460,3 +463,55 @@ async def test_a_request_that_could_not_be_routed_is_not_told_as_out_of_scope() 
 def test_settings_of_a_run_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Context(**wrong)
+
+
+async def test_a_bug_in_an_agents_own_code_follows_the_failure_policy_and_is_on_record(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Buggy(Triage):
+        def parse_frontier(self, task: Ticket, attempt: Any, data: Mapping[str, Any]) -> Triaged:
+            raise KeyError("oops")
+
+    graph = create_orchestrator([Buggy(KeywordStudent())], high(), store=recorder)
+    context = Context(on_frontier_failure="queue")
+    result = await graph.ainvoke({"tasks": [TICKET]}, context=context)
+    answer = result["answers"]["triage-1"]
+    assert (answer.source, answer.cost_microusd) == ("none", 7)
+    assert "KeyError" in (answer.error or "")
+    (attempt,) = recorder.store.run(result["run_id"]).attempts
+    assert attempt.cost_microusd == 7
+    assert "failed on the frontier's answer" in caplog.text
+
+
+async def test_answers_that_cannot_be_compared_stand_without_agreement(recorder: Recorder) -> None:
+    class Buggy(Triage):
+        def agrees(self, first: Triaged, second: Triaged) -> bool:
+            raise KeyError("oops")
+
+    graph = create_orchestrator([Buggy(KeywordStudent())], high(), store=recorder)
+    result = await graph.ainvoke({"tasks": [TICKET]})
+    assert result["answers"]["triage-1"].source == "frontier"
+    (escalation,) = recorder.store.run(result["run_id"]).escalations
+    assert escalation.agreement is None
+
+
+async def test_a_run_that_fails_late_still_tells_what_it_cost(recorder: Recorder) -> None:
+    class Second(Triage):
+        name = "second"
+        consumes = ("triage",)
+
+        def parse_frontier(self, task: Ticket, attempt: Any, data: Mapping[str, Any]) -> Triaged:
+            raise KeyError("oops")
+
+    agents = [triage(), Second(KeywordStudent())]
+    graph = create_orchestrator(agents, high(), store=recorder)
+    tasks = [TICKET, Task(agent="second", input={"text": "x"})]
+    with pytest.raises(EscalationFailed):
+        await graph.ainvoke({"tasks": tasks})
+    (run,) = recorder.store.runs(limit=2)
+    assert (run.status, run.num_tasks, run.num_escalations, run.cost_microusd) == (
+        "error",
+        2,
+        2,
+        14,
+    )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journeyman.models.budget import Budget, MemoryLedger
-from journeyman.models.errors import BudgetExceeded, ConfigError, UnknownPrice
+from journeyman.models.errors import BudgetExceeded, ConfigError, TraceError, UnknownPrice
 
 
 def test_a_run_cap_refuses_before_the_call_and_names_itself() -> None:
@@ -174,3 +174,21 @@ def test_accounts_of_old_runs_are_dropped_once_nothing_is_in_flight() -> None:
     assert [ledger.spent(run) for run in ("a", "b", "c")] == [0, 7, 7]
     ledger.settle(5, 3, day="held")
     assert ledger.spent("c") == 7
+
+
+def test_a_ledger_that_fails_to_book_is_told_again_and_loses_no_answer() -> None:
+    class Moody(MemoryLedger):
+        fails = True
+
+        def settle(self, reserved_microusd: int, spent_microusd: int, *, day: str) -> None:
+            if self.fails:
+                raise TraceError("The store is busy; try again.")
+            super().settle(reserved_microusd, spent_microusd, day=day)
+
+    ledger = Moody()
+    budget = Budget(per_day_usd=1, ledger=ledger, now=lambda: datetime(2026, 5, 1, tzinfo=UTC))
+    budget.account("a").reserve(100).settle(40)
+    assert ledger.spent("2026-05-01") == 0
+    ledger.fails = False
+    budget.account("b").reserve(100).settle(5)
+    assert ledger.spent("2026-05-01") == 45

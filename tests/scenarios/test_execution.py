@@ -126,6 +126,7 @@ def test_a_scenario_that_takes_too_long_is_an_error_and_the_rest_goes_on(
     execution, results = execute(shelves, store, ExecutionOptions(reference=slow))
     assert [result.error for result in results] == ["no result within 0.5 s"] * 3
     assert len(execution.report.errors) == 3
+    assert execution.report.summary()["arms"]["system"]["accuracy"] == 0.0
     (suite_run,) = store.suite_runs()
     assert (suite_run.status, suite_run.num_error) == ("error", 3)
 
