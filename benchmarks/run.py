@@ -8,12 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import graph_cost, retrieval, students, traces
+from benchmarks import graph_cost, retrieval, sandbox, students, traces
 
 MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "graph": graph_cost.measure,
     "students": students.measure,
     "traces": traces.measure,
+    "sandbox": sandbox.measure,
     "retrieval": retrieval.measure,
 }
 

@@ -76,6 +76,7 @@ def _look() -> Iterator[Finding]:
     for extra, names in EXTRAS.items():
         yield _packages(extra, names, "missing")
     yield from _models()
+    yield _sandbox()
     yield from _settings()
     yield _disk()
 
@@ -165,6 +166,16 @@ def _without_password(url: str) -> str:
         return url
     user, host = parts.username or "", parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+
+
+def _sandbox() -> Finding:
+    from journeyman.agents.bubblewrap import install_command, probe
+    from journeyman.models.errors import SandboxUnavailable
+
+    try:
+        return Finding("sandbox", "ok", probe())
+    except SandboxUnavailable as error:
+        return Finding("sandbox", "missing", f"debugging refuses: {error}", install_command())
 
 
 def _disk() -> Finding:
