@@ -38,7 +38,7 @@ async def _measure() -> list[str]:
         (
             f"sandbox: first check {cold_ms:.0f} ms, warm {middle:.1f} ms in the median "
             f"(p90 {statistics.quantiles(warm, n=10)[-1]:.1f}), {parallel:.0f} a second in a batch; "
-            f"a bare interpreter without any wall {statistics.median(bare):.1f} ms "
+            f"a bare interpreter {statistics.median(bare):.1f} ms "
             f"({middle / statistics.median(bare):.2f}x)"
         )
     ]
