@@ -148,7 +148,10 @@ class AttemptRecord:
         confidence, threshold: What the gate compared; None where there was nothing to compare.
         reason: Why the task was escalated; None where it was accepted.
         certified: True only when the answer passed a valid certificate.
-        audit_probability: Probability with which a task like this one was drawn for an audit.
+        audit_probability: Probability with which a task like this one was drawn for an audit; None
+            where nothing was certified, and every task was shown to the frontier.
+        audited: It was drawn; None where nothing was certified.
+        would_accept: The gate's word had the task neither been drawn nor forced; None likewise.
         source: Who gave the final answer.
         answer: The final answer.
         error: Why there is no answer.
@@ -173,6 +176,8 @@ class AttemptRecord:
     reason: str | None = None
     certified: bool = False
     audit_probability: float | None = None
+    audited: bool | None = None
+    would_accept: bool | None = None
     source: Source
     answer: Any = None
     error: str | None = None

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_HEAD = "0001_initial"
+SCHEMA_HEAD = "0002_trust"
 """The migration that this code expects; read without importing Alembic."""
 
 VERSION_TABLE = "schema_version"
@@ -228,6 +228,8 @@ class Attempt(Base):
     reason: Mapped[str | None]
     certified: Mapped[bool]
     audit_probability: Mapped[float | None]
+    audited: Mapped[bool | None]
+    would_accept: Mapped[bool | None]
     source: Mapped[str]
     error: Mapped[str | None]
     cost_microusd: Mapped[int | None]
@@ -382,11 +384,37 @@ class Certificate(Base):
     k: Mapped[int] = mapped_column(Integer)
     threshold: Mapped[float | None]
     coverage: Mapped[float | None]
+    num_accepted: Mapped[int | None] = mapped_column(Integer)
+    num_wrong: Mapped[int | None] = mapped_column(Integer)
+    bound: Mapped[float | None]
+    labels_needed: Mapped[int | None]
     label_source: Mapped[str]
     data_hash: Mapped[str]
     created_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
     withdrawn_reason: Mapped[str | None]
+
+
+class ReleaseChange(Base):
+    """What changed about the release in traffic, or about the trust in it."""
+
+    __tablename__ = "release_changes"
+    agent: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    action: Mapped[str]
+    release_id: Mapped[str | None]
+    previous_id: Mapped[str | None]
+    reason: Mapped[str | None]
+    changed_at: Mapped[datetime]
+
+
+class Drift(Base):
+    """The drift detector of one certificate."""
+
+    __tablename__ = "drift"
+    certificate_id: Mapped[str] = mapped_column(ForeignKey("certificates.id"), primary_key=True)
+    detector: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime]
 
 
 class Round(Base):

@@ -29,6 +29,7 @@ from journeyman.traces.records import (
     new_trace_id,
     now,
 )
+from journeyman.traces.schema import SCHEMA_HEAD
 from journeyman.traces.store import Store
 
 MOMENTS = st.datetimes(min_value=datetime(1990, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # hypothesis adds the zone
@@ -293,7 +294,7 @@ def test_attempts_and_escalations_can_be_asked_for(store: Store, make: Any) -> N
 def test_status_counts_rows_and_bytes(store: Store, make: Any) -> None:
     store.write([make.run(input="x")])
     status = store.status()
-    assert status.schema_version == "0001_initial"
+    assert status.schema_version == SCHEMA_HEAD
     assert (status.counts["runs"], status.counts["payloads"], status.counts["spans"]) == (1, 1, 0)
     assert status.num_bytes > status.wal_bytes > 0
 
@@ -507,7 +508,7 @@ def test_two_processes_may_open_a_fresh_file_at_once(path: Path, program: Progra
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
     with Store.open(path) as store:
-        assert store.status().schema_version == "0001_initial"
+        assert store.status().schema_version == SCHEMA_HEAD
 
 
 def test_threads_may_open_fresh_files_at_once(tmp_path: Path) -> None:
