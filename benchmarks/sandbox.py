@@ -37,8 +37,8 @@ async def _measure() -> list[str]:
     return [
         (
             f"sandbox: first check {cold_ms:.0f} ms, warm {middle:.1f} ms in the median "
-            f"(p90 {statistics.quantiles(warm, n=10)[-1]:.1f}), {parallel:.0f} a second in a batch; "
-            f"a bare interpreter {statistics.median(bare):.1f} ms "
+            f"(p90 {statistics.quantiles(warm, n=10)[-1]:.1f}), {parallel:.0f} a second in a "
+            f"batch; a bare interpreter {statistics.median(bare):.1f} ms "
             f"({middle / statistics.median(bare):.2f}x)"
         )
     ]
