@@ -58,6 +58,7 @@ class FieldSpec:
         exact: The number is a Decimal, kept in JSON as a string.
         choices: Values of an enum or Literal, as they stand in JSON.
         description: From the schema, for the frontier.
+        verbatim: Its value stands in the text in some notation; otherwise it may be told from it.
     """
 
     path: str
@@ -69,6 +70,7 @@ class FieldSpec:
     exact: bool = False
     choices: tuple[str | int, ...] = ()
     description: str = ""
+    verbatim: bool = True
 
     @property
     def name(self) -> str:
@@ -84,7 +86,8 @@ class FieldSpec:
 def fields_of(schema: type[BaseModel]) -> tuple[FieldSpec, ...]:
     """The schema's fields in its own order, nested ones in place of their parent.
 
-    A field's label may be set with `Field(json_schema_extra={"label": "..."})`.
+    A field's label may be set with `Field(json_schema_extra={"label": "..."})`; with `{"verbatim":
+    False}` its value need not stand in the text, which takes a student that writes (`generated_extraction`).
 
     Raises:
         ConfigError: A field has a type that cannot be extracted, two fields share a label, or there
@@ -197,8 +200,8 @@ def _leaf(
     if found is None:
         raise _unsupported(schema, path, info.annotation)
     kind, choices = found
-    extra = info.json_schema_extra
-    if isinstance(extra, dict) and isinstance(extra.get("label"), str):
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    if isinstance(extra.get("label"), str):
         label = str(extra["label"])
     return FieldSpec(
         path=path,
@@ -210,6 +213,7 @@ def _leaf(
         exact=inner is Decimal,
         choices=choices,
         description=": ".join(part for part in (prefix, info.description or "") if part),
+        verbatim=extra.get("verbatim") is not False,
     )
 
 

@@ -51,6 +51,8 @@ def describe(spec: FieldSpec) -> str:
         parts.append(_KIND_WORDS[spec.kind])
     if spec.repeated:
         parts.append("every mention")
+    if not spec.verbatim:
+        parts.append("told from the document, not necessarily in its words")
     return "; ".join(part for part in parts if part)
 
 
@@ -76,13 +78,22 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaf_schema(spec: FieldSpec) -> dict[str, Any]:
-    shape: dict[str, Any] = (
-        {"type": "array", "items": {"type": "string"}}
-        if spec.repeated
-        else {"type": ["string", "null"]}
-    )
+    names = _names(spec)
+    shape: dict[str, Any]
+    if spec.repeated:
+        item: dict[str, Any] = {"type": "string"}
+        shape = {"type": "array", "items": item | {"enum": names} if names else item}
+    else:
+        shape = {"type": ["string", "null"]} | ({"enum": [*names, None]} if names else {})
     description = describe(spec)
     return shape | {"description": description} if description else shape
+
+
+def _names(spec: FieldSpec) -> list[str]:
+    """The values to choose from where the document's own words are not asked for."""
+    if spec.verbatim:
+        return []
+    return ["yes", "no"] if spec.kind == "boolean" else [str(choice) for choice in spec.choices]
 
 
 def _by_name(specs: Iterable[FieldSpec]) -> dict[str, list[FieldSpec]]:

@@ -377,8 +377,8 @@ def _scalar(spec: FieldSpec, value: Any) -> Hashable:
 def grounding_fault(text: str, record: Record, specs: Sequence[FieldSpec]) -> str | None:
     """Why the record is not grounded in the text, in a few words; None where it is.
 
-    Every span is at its offsets, every value has a span, and every text value stands in the text
-    but for white space.
+    Every span is at its offsets. Every value of a verbatim field has a span, and if it is text it
+    stands in the text but for white space.
     """
     lost = next((p for p in record.problems if p.kind == "ungrounded"), None)
     if lost is not None:
@@ -388,7 +388,7 @@ def grounding_fault(text: str, record: Record, specs: Sequence[FieldSpec]) -> st
             return f"{span.field}: not at its offsets"
     spans = Counter(span.field for span in record.spans)
     folded = fold_whitespace(text)
-    for spec in specs:
+    for spec in (spec for spec in specs if spec.verbatim):
         values = list(_leaves(spec, record.values))
         if len(values) > spans[spec.path]:
             return f"{spec.path}: a value without a span"
