@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from itertools import islice, zip_longest
 from typing import Any
 
-MOST_CALLS = 24
+MOST_CALLS = 32
+_MIXED = "aB 1z-Y"  # a letter of each case at each end, a digit, a blank and a sign
 _MOST_TEXT = 2000  # characters of one call
 _BUILTINS = frozenset(dir(builtins))
 
@@ -103,6 +104,7 @@ def _variants(call: str) -> Iterator[str]:
     """The call with one literal argument changed a little at a time."""
     tree = ast.parse(call, mode="eval").body
     assert isinstance(tree, ast.Call)
+    yield from _equal_arguments(tree)
     for index, argument in enumerate(tree.args):
         try:
             value = ast.literal_eval(argument)
@@ -113,6 +115,16 @@ def _variants(call: str) -> Iterator[str]:
             arguments[index] = repr(other)
             arguments += [ast.unparse(keyword) for keyword in tree.keywords]
             yield f"{ast.unparse(tree.func)}({', '.join(arguments)})"
+
+
+def _equal_arguments(call: ast.Call) -> Iterator[str]:
+    """The call with one argument given twice: where two are alike, `<` and `<=` part."""
+    texts = [ast.unparse(item) for item in call.args]
+    for index in range(1, len(texts)):
+        if type(call.args[index]) is type(call.args[index - 1]):
+            same = [*texts[:index], texts[index - 1], *texts[index + 1 :]]
+            same += [ast.unparse(keyword) for keyword in call.keywords]
+            yield f"{ast.unparse(call.func)}({', '.join(same)})"
 
 
 def _near(value: Any) -> Iterator[Any]:
@@ -126,7 +138,8 @@ def _near(value: Any) -> Iterator[Any]:
         case float():
             yield from (value + 1.0, value / 2, -value, 0.0)
         case str():
-            yield from (value[:-1], value[1:], value[::-1], value + value[:1], "", value.upper())
+            yield from (value[:-1], value[1:], value[::-1], value + value[:1], "", _MIXED)
+            yield from (value.swapcase(), value + " " + value)
         case list():
             yield from (value[:-1], value[::-1], value + value[:1], [], value[1:])
             parts = [(i, other) for i in range(len(value[:3])) for other in _near(value[i])]
