@@ -42,7 +42,9 @@ class FrontierSettings(BaseModel):
     model: str | None = Field(default=None, description="Name of the model; none: no frontier.")
     base_url: str | None = Field(default=None, description="API address; none: OpenAI's.")
     api_key_env: str = Field(
-        default="OPENAI_API_KEY", description="Environment variable that holds the key."
+        default="OPENAI_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds the key; never the key itself.",
     )
     provider: str | None = Field(default=None, description="Provider's name in the price tables.")
     price: PriceSettings | None = Field(default=None, description="Overrides the price tables.")

@@ -64,6 +64,7 @@ def staff_for(
         WeightsError: The base model is missing.
     """
     embedder = Embedder()
+    embedder.predict(["warm"])  # the first task should not wait for the model to load
     agents: dict[str, Agent[Any, Any]] = {}
     if "extraction" in suite.agents:
         schema = extraction_schema(suite)

@@ -102,6 +102,7 @@ class Execution:
         self.report = Report(suite)
         self.id = new_id()
         self.epochs = suite.spec.defaults.epochs
+        self._recorder: Recorder | None = None
         self._settings = settings
         self._store = store
         self._options = options
@@ -111,9 +112,15 @@ class Execution:
         )
         self.staff: Staff = staff_for(suite, progress=progress) if self.scenarios else Staff({})
 
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the record is incomplete; None where everything was written."""
+        return self._recorder.trouble if self._recorder is not None else None
+
     async def run(self) -> AsyncGenerator[ScenarioResult, None]:
         """Run every scenario; each result is on record and in the report when it is yielded."""
         with Recorder(self._store) as recorder, self._frontier() as frontier:
+            self._recorder = recorder
             started = self._record()
             recorder.record(started)
             runner = SuiteRunner(

@@ -30,6 +30,7 @@ class AgentFigures:
     latencies_ms: list[float] = field(default_factory=list)
     cost_microusd: int | None = 0
     frontier_only_microusd: int | None = 0
+    open_because: Counter[str] = field(default_factory=Counter)
 
     def add(self, task: TaskResult) -> None:
         """Count one task."""
@@ -43,6 +44,8 @@ class AgentFigures:
         self.answered_by[answer.source] += 1
         self.certified += answer.certified
         self.latencies_ms.append(answer.latency_ms)
+        if answer.source == "none" and answer.error:
+            self.open_because[answer.error] += 1
         if answer.reason is not None:
             self.escalations[answer.reason.value] += 1
         self.cost_microusd = _plus(self.cost_microusd, answer.cost_microusd)
@@ -74,6 +77,11 @@ class Report:
     def agents(self) -> Mapping[str, AgentFigures]:
         """Figures by sub-agent, in order of name."""
         return dict(sorted(self._agents.items()))
+
+    @property
+    def open_because(self) -> Counter[str]:
+        """Why tasks stayed open: the frontier's failures in its own words, and how often."""
+        return sum((one.open_because for one in self._agents.values()), Counter())
 
     def quality(self, agent: str, arm: Arm) -> dict[str, Estimate]:
         """The metrics of one sub-agent in one arm; empty where nothing was expected of it."""
@@ -116,6 +124,7 @@ class Report:
             },
             "latency_ms": {"p50": percentile(latencies, 50), "p95": percentile(latencies, 95)},
             "errors": len(self.errors),
+            "open_because": dict(self.open_because.most_common(5)),
         }
 
     def _metrics(self, arm: Arm) -> dict[str, Estimate]:

@@ -43,9 +43,9 @@ def ask(
 
     Examples:
 
-      journeyman ask "KeyError in loader.py line 88, pandas 2.1.0"
-
       journeyman ask --agent retrieval "why is my list shared between calls?"
+
+      journeyman ask "pandas 2.1.0 raises KeyError in loader.py line 88; why?"
 
       cat report.txt | journeyman ask - --json
 
@@ -66,10 +66,13 @@ def ask(
         else:
             _print(answer, attempt)
     if not answers:
-        talk("No sub-agent serves this request.")
+        talk(
+            "The router finds no sub-agent for this request; name one with --agent "
+            "if it is wrong (untaught, it goes by the descriptions alone)."
+        )
         raise typer.Exit(ExitCode.NOTHING)
     if any(answer.error for answer in answers):
-        talk("Some tasks have no trusted answer; set [frontier] in journeyman.toml for those.")
+        talk("Some tasks have no trusted answer; what stood in the way is said above.")
         raise typer.Exit(ExitCode.ERROR)
 
 

@@ -61,9 +61,12 @@ def demo(
     )
     say()
     say("Next:")
-    say(f"  journeyman traces list --store {store}          what happened, run by run")
-    say(f"  journeyman traces show ID --store {store}       one run: spans, evidence, answers")
-    say("  journeyman run desk --trust-uncertified                     students alone")
-    say('  journeyman ask "TypeError in app.py line 3"            one request of your own')
+    for command, what in (
+        (f"traces list --store {store}", "what happened, run by run"),
+        (f"traces show ID --store {store}", "one run: spans, evidence, answers"),
+        ("run desk --trust-uncertified", "the same with the students alone"),
+        ('ask --agent retrieval "why is my list shared?"', "a question of your own"),
+    ):
+        say(f"  journeyman {command:<48} {what}")
     if report.errors:
         raise typer.Exit(ExitCode.ERROR)

@@ -45,7 +45,14 @@ def execute(
                         emit(_line(result))
 
     if execution.scenarios:
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        except KeyboardInterrupt:
+            done = execution.report.num_scenarios
+            talk(f"Stopped after {done} of {len(execution.scenarios) * execution.epochs}.")
+            raise
+    if execution.trouble is not None:
+        talk(f"The record is incomplete: {execution.trouble}")
     return execution.report
 
 
@@ -66,6 +73,7 @@ def _line(result: ScenarioResult) -> dict[str, object]:
                 "certified": task.answer.certified if task.answer else False,
                 "confidence": task.answer.confidence if task.answer else None,
                 "cost_microusd": task.answer.cost_microusd if task.answer else None,
+                "error": task.answer.error if task.answer else None,
             }
             for task in result.tasks
         ],

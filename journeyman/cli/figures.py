@@ -19,6 +19,12 @@ def render(report: Report, *, reference: bool) -> str:
             "The frontier here is the reference frontier: a stand-in that answers from the\n"
             "suite's references. Its figures say nothing about any real model."
         )
+    if report.open_because:
+        failures = "\n".join(f"  {n}x {why}" for why, n in report.open_because.most_common(5))
+        blocks.append(
+            f"{sum(report.open_because.values())} tasks stayed open, since the frontier failed; "
+            f"they count as wrong:\n{failures}"
+        )
     if report.errors:
         listed = "\n".join(f"  {name}: {error}" for name, error in report.errors[:10])
         blocks.append(f"{len(report.errors)} scenarios ended in an error:\n{listed}")

@@ -32,9 +32,22 @@ def open_store(given: str | None, *, read_only: bool = True) -> Store:
     Raises:
         TraceError: There is none, or it cannot be opened.
     """
+    from journeyman.models.errors import TraceError
     from journeyman.traces.store import Store
 
     target = store_target(given)
+    demo = Path(".journeyman/demo.db")
+    if (
+        read_only
+        and given is None
+        and "://" not in target
+        and not Path(target).exists()
+        and demo.exists()
+    ):
+        raise TraceError(
+            f"There is no trace store {target!r} yet; the demo's is another: add --store {demo}.",
+            path=Path(target),
+        )
     return Store.open(
         target if "://" in target else Path(target), create=not read_only, read_only=read_only
     )

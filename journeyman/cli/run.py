@@ -82,12 +82,13 @@ def run(
         for named in suites:
             report = execute(find_suite(named), settings, opened, options, json=json)
             empty |= report.num_scenarios == 0
-            failed |= bool(report.errors)
+            failed |= bool(report.errors or report.open_because)
             if json:
                 emit(report.summary())
             elif report.num_scenarios:
                 say(render(report, reference=stand_in))
-                talk(f"\nOn record in {opened.name}; `journeyman traces list` shows the runs.")
+                where = f" --store {store}" if store else ""
+                talk(f"\nOn record in {opened.name}; `journeyman traces list{where}` shows it.")
     if empty:
         talk("Nothing matched; see the suite's data sets and --part.")
         raise typer.Exit(ExitCode.NOTHING)

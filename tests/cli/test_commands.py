@@ -124,7 +124,7 @@ def test_ask_without_a_frontier_gives_the_student_marked_as_uncertified(folder: 
     answer = json.loads(done.stdout)
     assert (answer["source"], answer["certified"]) == ("student", False)
     assert answer["value"]["steps"][0]["agent"] == "garden"
-    assert "[frontier]" in done.stderr
+    assert "[frontier]" in answer["error"]
 
 
 def test_doctor_finds_the_embedded_models_and_says_what_is_missing(folder: Path) -> None:
@@ -205,7 +205,8 @@ def test_ctrl_c_ends_a_run_and_keeps_what_was_finished(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "journeyman: interrupted; what was finished is kept.\n"
+    assert told.endswith("journeyman: interrupted; what was finished is kept.\n")
+    assert told.startswith("Stopped after ")
     listed = journeyman(tmp_path, "traces", "list", "--status", "ok", "--json")
     assert listed.stdout
 
@@ -238,3 +239,36 @@ def test_doctor_shows_no_password_and_asks_no_key_for_a_server_on_this_machine(
     findings = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert "secret" not in done.stdout
     assert findings["frontier"]["status"] == "ok"
+
+
+def test_a_suite_whose_frontier_fails_says_why_and_does_not_pass(folder: Path) -> None:
+    (folder / "dead").mkdir(exist_ok=True)
+    (folder / "dead" / "journeyman.toml").write_text(
+        "[frontier]\nmodel = 'gone'\nbase_url = 'http://127.0.0.1:9/v1'\nmax_tries = 1\n",
+        encoding="utf-8",
+    )
+    done = journeyman(folder / "dead", "run", str(folder / "colors.yaml"))
+    assert done.returncode == 3, done.stdout
+    assert "3 tasks stayed open" in done.stdout
+    told = journeyman(folder / "dead", "run", str(folder / "colors.yaml"), "--json")
+    summary = json.loads(told.stdout.splitlines()[-1])
+    assert sum(summary["open_because"].values()) == 3
+
+
+def test_a_key_pasted_as_the_name_of_a_variable_is_refused_without_being_told(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "journeyman.toml").write_text(
+        "[frontier]\napi_key_env = 'sk-abc123def'\n", encoding="utf-8"
+    )
+    done = journeyman(tmp_path, "doctor")
+    assert "sk-abc123def" not in done.stdout + done.stderr
+    assert "frontier.api_key_env" in done.stdout + done.stderr
+
+
+def test_traces_of_the_demo_are_pointed_to(tmp_path: Path) -> None:
+    (tmp_path / ".journeyman").mkdir()
+    journeyman(tmp_path, "db", "migrate", "--store", ".journeyman/demo.db")
+    done = journeyman(tmp_path, "traces", "list")
+    assert done.returncode == 2
+    assert "--store .journeyman/demo.db" in done.stderr
