@@ -87,7 +87,8 @@ def fields_of(schema: type[BaseModel]) -> tuple[FieldSpec, ...]:
     """The schema's fields in its own order, nested ones in place of their parent.
 
     A field's label may be set with `Field(json_schema_extra={"label": "..."})`; with `{"verbatim":
-    False}` its value need not stand in the text, which takes a student that writes (`generated_extraction`).
+    False}` its value need not stand in the text, which takes a student that writes
+    (`generated_extraction`).
 
     Raises:
         ConfigError: A field has a type that cannot be extracted, two fields share a label, or there

@@ -1,8 +1,9 @@
-"""The words of DESIGN section 1 as types, shared by every layer.
+"""The words of the project as types, shared by every layer.
 
-Values that cross a boundary (answers, risk) are pydantic models; values that stay inside the process
-are frozen dataclasses. Nothing here knows how a model is called, how a task is judged or where a
-record is kept. Money is integer micro-USD, durations are milliseconds, probabilities lie in [0, 1].
+Values that cross a boundary (answers, risk) are pydantic models; values that stay inside the
+process are frozen dataclasses. Nothing here knows how a model is called, how a task is judged or
+where a record is kept. Money is integer micro-USD, durations are milliseconds, probabilities lie in
+[0, 1].
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
 
 StudentKind = Literal["tagger", "embedder", "ranker", "generator", "custom"]
 Source = Literal["student", "frontier", "human", "none"]

@@ -353,8 +353,8 @@ def _fit(
     order = random.Random(schedule.seed)
     module = course.scorer.module
     num_steps = schedule.epochs * -(-len(lessons) // schedule.batch_size)
-    # Half of a small encoder's weights are its words'. Left as they are they cost no optimizer step,
-    # and words that teaching never showed keep their place among those that it did.
+    # Half of a small encoder's weights are its words'. Left as they are they cost no optimizer
+    # step, and words that teaching never showed keep their place among those that it did.
     course.scorer.encoder.get_input_embeddings().requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(
         parameter_groups(module, schedule.weight_decay),
