@@ -9,11 +9,12 @@ what a threshold is, or that anything is written down.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -66,6 +67,17 @@ class Agent(ABC, Generic[InputT, OutputT]):
     def __init__(self, student: Student[Any, Any]) -> None:
         self.student = student
         self._batcher: Batcher[Any, Any] = Batcher(student)
+
+    def with_student(self, student: Student[Any, Any]) -> Self:
+        """The same skill with another student, which gets batches of its own.
+
+        Both go on side by side: tasks in flight keep the student that they began with. Sub-agents
+        that hold their student in other places too override this.
+        """
+        bound = copy.copy(self)
+        bound.student = student
+        bound._batcher = Batcher(student)  # noqa: SLF001  # its own copy
+        return bound
 
     # What a sub-agent says of its skill.
 

@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self, cast
 
 from typing_extensions import override
 
@@ -144,6 +144,14 @@ class Debugging(Agent[DebuggingTask, Patch]):
         # One search fills the sandbox's workers; two at once would spend each other's time.
         self._turn = Slots(1)
         self._verdicts: OrderedDict[tuple[str, str, str], Verdict] = OrderedDict()
+
+    @override
+    def with_student(self, student: Student[Any, Any]) -> Self:
+        """The same skill with another ranker; generator, sandbox and known verdicts are shared."""
+        bound = super().with_student(student)
+        bound.ranker = cast("CandidateRanker", student)
+        bound._lists = Batcher(RankedLists(bound.ranker))  # noqa: SLF001  # its own copy
+        return bound
 
     @property
     def sandbox(self) -> Sandbox:

@@ -11,11 +11,12 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from journeyman.agents.base import Agent, Ask, Escalated
 from journeyman.agents.embeddings import DocumentEmbedder
@@ -171,6 +172,16 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         self._max_relevant = max_relevant
         self._k = k
         _check_tower(index, student, name)
+
+    @override
+    def with_student(self, student: Student[Any, Any]) -> Self:
+        """The same search with another query tower.
+
+        Raises:
+            ConfigError: The index was built with another document tower.
+        """
+        _check_tower(self.index, student, self.name)
+        return super().with_student(student)
 
     # The student's part.
 

@@ -1,27 +1,30 @@
 """One sub-agent as a graph: attempt -> gate -> accept, or escalate to the frontier.
 
 The student answers, the gate judges the evidence, and where the answer cannot be trusted the
-frontier is asked. Every step is put on record before the answer leaves. Knows no plan and no other
-sub-agent.
+frontier is asked. A task keeps the standing (student, head, threshold) that it began with; of what
+is promoted later it learns nothing, but trust that is withdrawn is withdrawn from it too. Every
+step is put on record before the answer leaves. Knows no plan and no other sub-agent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from typing import Any, Protocol
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from journeyman.agents.base import Agent, Escalated
-from journeyman.graph.gate import NoTrust, TrustSource, decide
+from journeyman.graph.gate import decide
 from journeyman.graph.nodes import Node, Step, SyncDoor
 from journeyman.graph.recording import Journal, TaskRecord
+from journeyman.graph.standing import Audit, Met, NoTrust, Standing, TrustSource
 from journeyman.graph.state import AgentInput, AgentOutput, AgentState, Context
+from journeyman.models.audit import audit_draw
 from journeyman.models.errors import (
     AgentError,
     EscalationFailed,
@@ -35,6 +38,7 @@ from journeyman.models.types import (
     Check,
     FrontierReply,
     FrontierRequest,
+    Reason,
     Usage,
 )
 
@@ -77,6 +81,7 @@ class Outcome:
     checks: tuple[Check, ...] = ()
     error: JourneymanError | None = None
     latency_ms: float = 0.0
+    agreement: bool | None = None
 
     @property
     def usage(self) -> Usage:
@@ -99,17 +104,15 @@ class AgentNodes:
     def __init__(self, agent: Agent[Any, Any], services: Services) -> None:
         self._agent = agent
         self._services = services
-
-    @cached_property
-    def _release(self) -> str:
-        return self._agent.release
+        self._release: str | None = None  # of the agent as it was given
 
     async def attempt(self, state: AgentState, step: Step) -> dict[str, Any]:
         """The student answers; whatever it raises becomes a reason, never a failed run."""
+        standing = await self._standing()
         task = self._task(state)
         start = time.time()
         try:
-            attempt = await self._agent.attempt(task)
+            attempt = await standing.agent.attempt(task)
             error = None
         except Exception as failure:  # a student's crash escalates, whatever it is
             logger.debug("student of %s failed", self._agent.name, exc_info=failure)
@@ -118,7 +121,12 @@ class AgentNodes:
             checks = (Check("parsed", passed=False, detail=note),) if malformed else ()
             attempt = Attempt(output=None, checks=checks, note=note)
             error = None if malformed else note
-        stored = {**_attempt_to_state(attempt), "error": error, "started_at": start}
+        stored = {
+            **_attempt_to_state(attempt),
+            "error": error,
+            "started_at": start,
+            "standing": standing.met(None if error else attempt.evidence),
+        }
         step.emit(
             {
                 "type": "attempt",
@@ -133,14 +141,26 @@ class AgentNodes:
         )
         return {"attempt": stored}
 
+    async def _standing(self) -> Standing:
+        if self._release is None:
+            # Hashes weights the first time: never on the event loop.
+            self._release = await asyncio.to_thread(lambda: self._agent.release)
+        return await self._services.trust.standing(self._agent, self._release)
+
     async def gate(self, state: AgentState, step: Step) -> dict[str, Any]:
         """Accept or escalate, on the evidence alone."""
-        release = self._release
         stored = state["attempt"]
+        met = await self._still_met(stored["standing"])
         decision = decide(
             None if stored["error"] else self._attempt(stored),
-            self._services.trust.trust(self._agent.name, release),
+            Met(met["threshold"], met["confidence"]),
             step.context,
+            audit_draw(
+                state["task"]["key"],
+                _occurrence(state, step.context),
+                met["audit_rate"],
+                salt=self._agent.name,
+            ),
         )
         step.emit(
             {
@@ -154,11 +174,34 @@ class AgentNodes:
                 "threshold": decision.threshold,
             }
         )
-        return {"decision": {**decision.to_state(), "release": release}}
+        return {
+            "decision": {
+                **decision.to_state(),
+                "release": met["release"],
+                "certificate": met["certificate"],
+                "kind": met["kind"],
+                "note": met["note"],
+            }
+        }
+
+    async def _still_met(self, met: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the attempt was given to go by, less the trust that was withdrawn meanwhile."""
+        if met["threshold"] is None:
+            return met
+        now = await self._standing()
+        if now.release == met["release"] and (now.trust is None or now.trust.threshold is None):
+            return {**met, "threshold": None, "note": now.note}
+        return met
 
     async def accept(self, state: AgentState, step: Step) -> dict[str, Any]:
         """The student's answer stands."""
-        answer = self._answer(state, value=state["attempt"]["output"], source="student", cost=0)
+        answer = self._answer(
+            state,
+            value=state["attempt"]["output"],
+            source="student",
+            cost=0,
+            certified=state["decision"]["certified"],
+        )
         return await self._leave(state, step, answer, None)
 
     async def escalate(self, state: AgentState, step: Step) -> dict[str, Any]:
@@ -173,14 +216,16 @@ class AgentNodes:
                 "reason": reason,
             }
         )
-        outcome = await self._ask(state)
+        agent = await self._services.trust.bound(self._agent, state["decision"]["release"])
+        outcome = await self._ask(agent, state)
+        await self._tell_audit(state, outcome)
         if outcome.error is None:
             value = outcome.output.model_dump(mode="json")
             answer = self._answer(state, value=value, source="frontier", cost=outcome.cost_microusd)
             return await self._leave(state, step, answer, outcome)
         return await self._failed(state, step, outcome)
 
-    async def _ask(self, state: AgentState) -> Outcome:
+    async def _ask(self, agent: Agent[Any, Any], state: AgentState) -> Outcome:
         frontier = self._services.frontier
         replies: list[FrontierReply] = []
         start = time.perf_counter()
@@ -200,7 +245,7 @@ class AgentNodes:
             return (time.perf_counter() - start) * 1000
 
         try:
-            escalated: Escalated[Any] = await self._agent.escalate(
+            escalated: Escalated[Any] = await agent.escalate(
                 self._task(state), self._attempt(state["attempt"]), ask
             )
         except JourneymanError as error:
@@ -213,11 +258,39 @@ class AgentNodes:
                 agent=self._agent.name,
             )
             return Outcome(replies=tuple(replies), error=failure, latency_ms=elapsed())
-        return Outcome(escalated.output, tuple(replies), escalated.checks, latency_ms=elapsed())
+        return Outcome(
+            escalated.output,
+            tuple(replies),
+            escalated.checks,
+            latency_ms=elapsed(),
+            agreement=self._agreement(state["attempt"]["output"], escalated.output),
+        )
+
+    async def _tell_audit(self, state: AgentState, outcome: Outcome) -> None:
+        decision = state["decision"]
+        was_forced = decision["reason"] == Reason.FORCED  # no fair sample of traffic
+        if not decision["audited"] or was_forced or outcome.agreement is None:
+            return
+        await self._services.trust.audited(
+            Audit(
+                agent=self._agent.name,
+                release=decision["release"],
+                certificate=decision["certificate"],
+                kind=decision["kind"],
+                accepted=decision["would_accept"],
+                wrong=not outcome.agreement,
+            )
+        )
 
     async def _failed(self, state: AgentState, step: Step, outcome: Outcome) -> dict[str, Any]:
         policy = step.context.on_frontier_failure
         student = state["attempt"]["output"]
+        if state["decision"]["reason"] == Reason.AUDIT and state["decision"]["would_accept"]:
+            # The answer was good enough without the audit, so it is when the audit fails.
+            answer = self._answer(
+                state, value=student, source="student", cost=outcome.cost_microusd, certified=True
+            )
+            return await self._leave(state, step, answer, outcome)
         usable = student is not None and self._attempt(state["attempt"]).failed_check is None
         keep = policy == "return_uncertified" and usable
         answer = self._answer(
@@ -257,7 +330,7 @@ class AgentNodes:
                 decision=state["decision"],
                 answer=answer,
                 student=getattr(self._agent.student, "name", type(self._agent.student).__name__),
-                escalation=None if outcome is None else self._escalation(state, outcome, queued),
+                escalation=None if outcome is None else self._escalation(outcome, queued),
             )
         )
         task_id = state["task"]["id"]
@@ -277,13 +350,12 @@ class AgentNodes:
         }
         return {"answers": {task_id: answer}, "tallies": {task_id: tally}}
 
-    def _escalation(self, state: AgentState, outcome: Outcome, queued: bool) -> dict[str, Any]:
-        agreement = self._agreement(state["attempt"]["output"], outcome.output)
+    def _escalation(self, outcome: Outcome, queued: bool) -> dict[str, Any]:
         status = "answered" if outcome.error is None else "queued" if queued else "failed"
         return {
             "status": status,
             "output": None if outcome.output is None else outcome.output.model_dump(mode="json"),
-            "agreement": agreement,
+            "agreement": outcome.agreement,
             "replies": outcome.replies,
             "usage": outcome.usage,
             "failed_checks": [check.name for check in outcome.checks if not check.passed],
@@ -310,6 +382,7 @@ class AgentNodes:
         source: Any,
         cost: int | None,
         error: str | None = None,
+        certified: bool = False,
     ) -> Answer:
         decision = state["decision"]
         return Answer(
@@ -317,7 +390,7 @@ class AgentNodes:
             agent=self._agent.name,
             source=source,
             confidence=decision["confidence"],
-            certified=decision["certified"] and source == "student",
+            certified=certified,
             reason=decision["reason"],
             release=decision["release"],
             cost_microusd=cost,
@@ -357,6 +430,13 @@ def _attempt_to_state(attempt: Attempt) -> dict[str, Any]:
         "raw": attempt.raw,
         "latency_ms": attempt.latency_ms,
     }
+
+
+def _occurrence(state: AgentState, context: Context) -> str:
+    """What tells this occurrence of a task from another; suites draw the same tasks each time."""
+    if context.scenario_id is not None:
+        return f"{context.scenario_id}/{context.epoch}/{state['task']['id']}"
+    return f"{state['run']['run_id']}/{state['task']['id']}"
 
 
 def build_agent_graph(

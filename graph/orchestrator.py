@@ -25,9 +25,9 @@ from pydantic import ValidationError
 from journeyman.agents.base import Agent
 from journeyman.agents.waves import waves
 from journeyman.graph.agent_graph import FrontierClient, Services, build_agent_graph
-from journeyman.graph.gate import NoTrust, TrustSource
 from journeyman.graph.nodes import Node, Step, SyncDoor
 from journeyman.graph.recording import Journal
+from journeyman.graph.standing import NoTrust, TrustSource
 from journeyman.graph.state import (
     Context,
     Envelope,

@@ -292,7 +292,7 @@ def _attempt(record: TaskRecord, attempt_id: str, span_id: str) -> AttemptRecord
         input=record.task["input"],
         output=attempt["output"],
         raw=attempt["raw"],
-        note=attempt["error"] or attempt["note"],
+        note=_note(attempt["error"] or attempt["note"], decision["note"]),
         evidence=attempt["evidence"],
         checks=list(attempt["checks"]),
         confidence=answer.confidence,
@@ -301,6 +301,8 @@ def _attempt(record: TaskRecord, attempt_id: str, span_id: str) -> AttemptRecord
         reason=answer.reason,
         certified=answer.certified,
         audit_probability=decision["audit_probability"],
+        audited=decision["audited"],
+        would_accept=decision["would_accept"],
         source=answer.source,
         answer=answer.value,
         error=answer.error,
@@ -308,6 +310,10 @@ def _attempt(record: TaskRecord, attempt_id: str, span_id: str) -> AttemptRecord
         latency_ms=answer.latency_ms,
         created_at=datetime.now(UTC),
     )
+
+
+def _note(of_attempt: str | None, of_trust: str | None) -> str | None:
+    return " ".join(filter(None, (of_attempt, of_trust))) or None
 
 
 def _escalation(

@@ -11,9 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import Field
 
+from journeyman.agents.base import Agent
 from journeyman.graph.embedding import as_subagent, as_tool
-from journeyman.graph.gate import Trust
 from journeyman.graph.orchestrator import create_orchestrator
+from journeyman.graph.standing import NoTrust, Standing
 from journeyman.graph.state import Context, Task
 from journeyman.models.errors import (
     ConfigError,
@@ -39,7 +40,7 @@ def triage() -> Triage:
     return Triage(KeywordStudent())
 
 
-class Sure:
+class Sure(NoTrust):
     """Trusts every attempt above a threshold."""
 
     def __init__(self, threshold: float) -> None:
@@ -48,8 +49,8 @@ class Sure:
     def confidence(self, evidence: Mapping[str, float]) -> float:
         return evidence["keywords"]
 
-    def trust(self, agent: str, release: str) -> Trust | None:
-        return self
+    async def standing(self, agent: Agent[Any, Any], release: str) -> Standing:
+        return Standing(agent, release, self)
 
 
 async def test_without_a_certificate_everything_escalates_as_uncertified() -> None:
