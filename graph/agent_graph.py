@@ -348,7 +348,7 @@ class AgentNodes:
             "output_tokens": usage.output_tokens,
             "escalated": outcome is not None,
         }
-        return {"answers": {task_id: answer}, "tallies": {task_id: tally}}
+        return {"done": {task_id: answer.model_dump(mode="json")}, "tallies": {task_id: tally}}
 
     def _escalation(self, outcome: Outcome, queued: bool) -> dict[str, Any]:
         status = "answered" if outcome.error is None else "queued" if queued else "failed"

@@ -20,7 +20,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Overwrite, Send
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from journeyman.agents.base import Agent
 from journeyman.agents.waves import waves
@@ -120,6 +120,16 @@ def create_orchestrator(
     )
 
 
+class GivenTask(BaseModel):
+    """A `Task` as it was given, with every key checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    agent: str
+    input: Any
+    id: str = ""
+
+
 class OrchestratorNodes:
     """The node functions of the orchestrator."""
 
@@ -155,14 +165,14 @@ class OrchestratorNodes:
             "run_id": run["run_id"],
             "waves": planned,
             "dispatched": [],
-            "answers": Overwrite({}),
+            "done": Overwrite({}),
             "tallies": Overwrite({}),
         }
 
     async def _first_waves(self, state: RunState, step: Step) -> list[list[Envelope]]:
         tasks = state.get("tasks")
         if tasks:
-            planned = self._in_waves(self._envelopes([_as_task(task) for task in tasks]))
+            planned = self._in_waves(self._envelopes([_checked(task) for task in tasks]))
             self._tell(state["run"], step, planned)
             return planned
         text = _last_request(state.get("messages", []))
@@ -210,23 +220,24 @@ class OrchestratorNodes:
         name = self._router.name if self._router is not None else None
         if name is None or state["waves"][0][0]["agent"] != name:
             return {"waves": rest}
-        answer = state["answers"][state["waves"][0][0]["id"]]
-        steps = (answer.value or {}).get("steps", [])
-        tasks = [Task(agent=planned["agent"], input=planned["input"]) for planned in steps]
+        answer = state["done"][state["waves"][0][0]["id"]]
+        steps = (answer["value"] or {}).get("steps", [])
+        tasks = [GivenTask(agent=planned["agent"], input=planned["input"]) for planned in steps]
         planned = self._in_waves(self._envelopes(tasks))
         self._tell(state["run"], step, planned)
         return {"waves": planned}
 
     async def finish(self, state: RunState, _: Step) -> dict[str, Any]:
         """Everything is answered: close the record, then let the answers out."""
-        answers = state["answers"]
-        values = {task_id: answer.model_dump(mode="json") for task_id, answer in answers.items()}
+        done = state["done"]
+        answers = {task_id: Answer.model_validate(value) for task_id, value in done.items()}
         await self._journal.run_ended(
-            state["run"], output=values, answers=answers, tallies=state["tallies"]
+            state["run"], output=done, answers=answers, tallies=state["tallies"]
         )
-        return {"messages": [AIMessage(content=_summary(answers, self._router), name="journeyman")]}
+        told = AIMessage(content=_summary(answers, self._router), name="journeyman")
+        return {"answers": answers, "messages": [told]}
 
-    def _envelopes(self, tasks: Sequence[Task]) -> list[Envelope]:
+    def _envelopes(self, tasks: Sequence[GivenTask]) -> list[Envelope]:
         counts: dict[str, int] = {}
         envelopes = []
         for task in tasks:
@@ -264,9 +275,9 @@ def _send(state: RunState) -> list[Send] | str:
     if not state["waves"]:
         return "finish"
     upstream = {
-        answer.agent: answer.value
-        for answer in state["answers"].values()
-        if answer.value is not None
+        answer["agent"]: answer["value"]
+        for answer in state["done"].values()
+        if answer["value"] is not None
     }
     return [
         Send(task["agent"], {"task": task, "run": state["run"], "upstream": upstream})
@@ -294,11 +305,9 @@ def _recorder(store: Recorder | Store | str | Path | None) -> Recorder | None:
     return Recorder(store if isinstance(store, Store) else Store.open(store))
 
 
-def _as_task(task: Task | Mapping[str, Any]) -> Task:
-    if isinstance(task, Task):
-        return task
+def _checked(task: Task) -> GivenTask:
     try:
-        return Task.model_validate(task)
+        return GivenTask.model_validate(task)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the task"
@@ -312,7 +321,7 @@ def _given(state: RunState) -> Any:
         return {
             "tasks": [
                 {"agent": task.agent, "id": task.id, "input": _plain(task.input)}
-                for task in map(_as_task, state["tasks"])
+                for task in map(_checked, state["tasks"])
             ]
         }
     return {"messages": [message.text for message in state.get("messages", [])[-1:]]}

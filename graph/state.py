@@ -1,7 +1,8 @@
 """What flows through the serving graph: tasks in, answers out, and the settings of one run.
 
-Past the plan, state holds JSON-compatible data and `Answer`s only, so that any checkpointer can
-keep it. Knows no sub-agent, no model and no trace table.
+What a checkpoint keeps is JSON-compatible, so that any checkpointer can, in strict mode too:
+answers are plain data under way and become `Answer`s when the run leaves. Knows no sub-agent, no
+model and no trace table.
 """
 
 from __future__ import annotations
@@ -11,28 +12,26 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypedDict, get_args
 
 from langchain_core.messages import AnyMessage
-from langgraph.channels import EphemeralValue
+from langgraph.channels import EphemeralValue, UntrackedValue
 from langgraph.graph.message import add_messages
-from pydantic import BaseModel, ConfigDict
 
 from journeyman.models.errors import ConfigError
 from journeyman.models.types import Answer, FailurePolicy
 
 
-class Task(BaseModel):
-    """One typed input for one sub-agent.
+class Task(TypedDict):
+    """One typed input for one sub-agent: `Task(agent=..., input=...)`, or a plain mapping like it.
 
     Attributes:
         agent: Name of the sub-agent.
-        input: Its input: an instance of the sub-agent's input type, or a mapping that fits it.
-        id: Names the answer in `result["answers"]`; `<agent>-<n>` where it is left empty.
+        input: A mapping that fits the sub-agent's input type, or an instance of it. Under a
+            checkpointer give a mapping: the checkpoint keeps what it was given.
+        id: Names the answer in `result["answers"]`; `<agent>-<n>` where it is left out.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     agent: str
     input: Any
-    id: str = ""
+    id: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,13 @@ Tasks = Annotated[list[Task], EphemeralValue]
 """Read by the plan and gone after it: a thread's next turn must not meet an earlier one's tasks."""
 
 
+Done = Annotated[dict[str, dict[str, Any]], merge]
+"""Answers under way, by task id, as plain data."""
+
+Answers = Annotated[dict[str, Answer], UntrackedValue]
+"""Answers that leave, by task id; never part of a checkpoint."""
+
+
 class RunInput(TypedDict):
     """Typed tasks, or plain messages, in which case the router plans."""
 
@@ -125,7 +131,7 @@ class RunInput(TypedDict):
 class RunOutput(TypedDict):
     """Answers by task id, and the conversation with the answers appended."""
 
-    answers: Annotated[dict[str, Answer], merge]
+    answers: Answers
     messages: Annotated[list[AnyMessage], add_messages]
     run_id: str
 
@@ -139,7 +145,8 @@ class RunState(TypedDict):
     run_id: str
     waves: list[list[Envelope]]
     dispatched: list[str]
-    answers: Annotated[dict[str, Answer], merge]
+    done: Done
+    answers: Answers
     tallies: Annotated[dict[str, Tally], merge]
 
 
@@ -154,7 +161,7 @@ class AgentInput(TypedDict):
 class AgentOutput(TypedDict):
     """What it sends back."""
 
-    answers: Annotated[dict[str, Answer], merge]
+    done: Done
     tallies: Annotated[dict[str, Tally], merge]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import Field
 
@@ -516,3 +517,26 @@ async def test_a_run_that_fails_late_still_tells_what_it_cost(recorder: Recorder
         2,
         14,
     )
+
+
+async def test_a_checkpoint_holds_nothing_that_a_strict_checkpointer_would_refuse(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strict = InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    graph = create_orchestrator([triage()], high(), store=None)
+    host = StateGraph(MessagesState)
+    host.add_node("journeyman", graph)
+    host.add_edge(START, "journeyman")
+    host.add_edge("journeyman", END)
+    config = {"configurable": {"thread_id": "1"}}
+    compiled = host.compile(checkpointer=strict)
+    for _ in range(2):
+        await compiled.ainvoke({"messages": [HumanMessage("down")]}, config)
+    own = create_orchestrator(
+        [triage()], high(), store=None, checkpointer=strict, interrupt_before=["collect"]
+    )
+    config = {"configurable": {"thread_id": "2"}}
+    await own.ainvoke({"tasks": [TICKET]}, config)
+    result = await own.ainvoke(None, config)
+    assert result["answers"]["triage-1"].value == {"severity": "high"}
+    assert "eserializ" not in caplog.text
