@@ -65,6 +65,16 @@ class BudgetSettings(BaseModel):
     )
 
 
+class AuditSettings(BaseModel):
+    """Tasks that are shown to the frontier although they need not be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rate: float = Field(
+        default=0.05, ge=0, le=1, description="Share of tasks audited under a certificate."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -76,9 +86,14 @@ class Settings(BaseSettings):
         default=".journeyman/traces.db",
         description="Trace store: a file, relative to the settings file, or a SQLAlchemy URL.",
     )
+    data_dir: str = Field(
+        default=".journeyman",
+        description="Folder of releases, relative to the settings file.",
+    )
     frontier: FrontierSettings = Field(default_factory=FrontierSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     risk: Risk = Field(default_factory=Risk, description="The error you can live with.")
+    audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -127,6 +142,7 @@ def load_settings(start: Path | None = None, *, file: Path | None = None) -> Set
     except ValidationError as error:
         raise _config_error(error, path) from error
     folder = path.parent if path is not None else (start or Path.cwd())
+    settings.data_dir = str((folder / Path(settings.data_dir).expanduser()).resolve())
     if "://" not in settings.store:
         settings.store = str((folder / Path(settings.store).expanduser()).resolve())
     return settings

@@ -137,6 +137,14 @@ class Release:
         """Folder of the student's weights."""
         return self.folder / STUDENT
 
+    def has_parts(self, parts: Mapping[str, Any]) -> bool:
+        """Whether a sub-agent with these `release_parts` is the one that this release was made of.
+
+        Raises:
+            ConfigError: They are not JSON-compatible.
+        """
+        return content_hash(_plain(parts)) == content_hash(self.manifest.parts)
+
     @property
     def weights_sha256(self) -> str | None:
         """One hash over all files of the student; None where it has none."""
