@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from journeyman.cli import ask, db, demo, doctor, run, traces
+from journeyman.cli import ask, db, demo, doctor, releases, run, traces
 from journeyman.cli.console import ExitCode, talk
 from journeyman.models.errors import JourneymanError
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
+app.add_typer(releases.app, name="releases")
 app.add_typer(traces.app, name="traces")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
