@@ -19,7 +19,6 @@ from pydantic_settings import (
 )
 
 from journeyman.models.errors import ConfigError
-from journeyman.models.types import Risk
 
 FILE_NAME = "journeyman.toml"
 
@@ -92,7 +91,6 @@ class Settings(BaseSettings):
     )
     frontier: FrontierSettings = Field(default_factory=FrontierSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
-    risk: Risk = Field(default_factory=Risk, description="The error you can live with.")
     audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @classmethod
