@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from journeyman.cli.console import table
@@ -20,7 +21,10 @@ def render(report: Report, *, reference: bool) -> str:
             "suite's references. Its figures say nothing about any real model."
         )
     if report.open_because:
-        failures = "\n".join(f"  {n}x {why}" for why, n in report.open_because.most_common(5))
+        failures = "\n".join(
+            f"  {n}x {shorten(why, 160, placeholder=' ...')}"
+            for why, n in report.open_because.most_common(5)
+        )
         blocks.append(
             f"{sum(report.open_because.values())} tasks stayed open, since the frontier failed; "
             f"they count as wrong:\n{failures}"
