@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from journeyman.agents.trainer import Trainer
 from journeyman.models.errors import InvalidTask, MalformedOutput
 from journeyman.models.students.base import Student
 from journeyman.models.students.batching import Batcher
@@ -78,6 +79,10 @@ class Agent(ABC, Generic[InputT, OutputT]):
         bound.student = student
         bound._batcher = Batcher(student)  # noqa: SLF001  # its own copy
         return bound
+
+    def trainer(self) -> Trainer | None:
+        """How this sub-agent's student is taught and loaded; None where it does not learn."""
+        return None
 
     # What a sub-agent says of its skill.
 

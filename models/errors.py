@@ -96,6 +96,10 @@ class WeightsError(ModelError):
     """Model weights are missing, unreadable, or their digest does not match."""
 
 
+class TrainingError(ModelError):
+    """Nothing can be learned from what was given, or training did not converge."""
+
+
 class AgentError(JourneymanError):
     """A sub-agent is misconfigured or was misused."""
 
