@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import override
 
 from journeyman.agents.base import Agent
+from journeyman.agents.extraction_trainer import ExtractionTrainer
 from journeyman.agents.fields import FieldSpec, Money, fields_of, schema_from_labels
 from journeyman.agents.grounding import Document
 from journeyman.agents.mistakes import mistaken_quotes
@@ -48,8 +49,10 @@ from journeyman.agents.taggings import (
     tagging_evidence,
     tagging_record,
 )
+from journeyman.agents.trainer import Trainer
 from journeyman.models.errors import AgentError
 from journeyman.models.students.base import Student
+from journeyman.models.students.tagger import Tagger
 from journeyman.models.types import (
     Attempt,
     Check,
@@ -181,6 +184,13 @@ class Extraction(Agent[ExtractionTask, Record]):
     def labels(self) -> tuple[str, ...]:
         """The labels that a tagger for this schema marks."""
         return tuple(self._by_label)
+
+    @override
+    def trainer(self) -> Trainer | None:
+        """Teaches taggers; None where the student is something else."""
+        if not isinstance(self.student, Tagger):
+            return None
+        return ExtractionTrainer(self.specs, self.student.base)
 
     # The student's way.
 

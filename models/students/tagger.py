@@ -18,12 +18,12 @@ import numpy as np
 from journeyman.models.catalog import file_digest
 from journeyman.models.errors import WeightsError
 from journeyman.models.students import bio
+from journeyman.models.students.folders import new_folder
 from journeyman.models.students.tagger_weights import (
     FACTS,
     WEIGHTS,
     Facts,
     TaggerModel,
-    new_folder,
     read_facts,
     write_facts,
 )
@@ -246,7 +246,7 @@ class Tagger:
         Raises:
             WeightsError: There is something else in the folder.
         """
-        with new_folder(folder) as work:
+        with new_folder(folder, "tagger") as work:
             if self._weights is not None:
                 shutil.copytree(self._weights, work, dirs_exist_ok=True)
             else:

@@ -7,10 +7,7 @@ The folder is a token classification model in Hugging Face layout (any other too
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +20,7 @@ from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.bio import tag_names
 from journeyman.models.students.device import computing, pick_device
+from journeyman.models.students.folders import copy_tokenizer, new_folder
 from journeyman.models.students.tokens import load_tokenizer, pad, special_ids
 from journeyman.models.types import canonical_json
 
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
 
 FACTS = "tagger.json"
 WEIGHTS = "model.safetensors"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +78,6 @@ def write_facts(folder: Path, facts: Facts) -> None:
     (folder / FACTS).write_text(canonical_json(asdict(facts)), "utf-8")
 
 
-def refuse_used(folder: Path) -> None:
-    """Refuse a folder with something in it.
-
-    Raises:
-        WeightsError: There is.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise WeightsError(
-            f"The folder {str(folder)!r} is not empty: a tagger is never written over, choose "
-            f"another folder."
-        )
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which appears under its name when it is complete and not before.
-
-    Raises:
-        WeightsError: There is something in the folder already.
-    """
-    refuse_used(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        yield work
-        work.chmod(0o755)
-        work.replace(folder)  # replaces an empty folder too
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def new_module(base: Base, labels: Sequence[str]) -> PreTrainedModel:
     """The base with an untaught token classification head, on the CPU in float32.
 
@@ -162,12 +123,10 @@ def write_tagger(folder: Path, module: PreTrainedModel, base: Base, facts: Facts
     Raises:
         WeightsError: There is something in the folder already.
     """
-    with new_folder(folder) as work:
+    with new_folder(folder, "tagger") as work:
         with quiet_loading():
             module.save_pretrained(work)
-        for name in TOKENIZER_FILES:
-            if (base.path / name).is_file():
-                shutil.copyfile(base.path / name, work / name)
+        copy_tokenizer(base, work)
         write_facts(work, facts)
 
 

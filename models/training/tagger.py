@@ -20,8 +20,9 @@ from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError
 from journeyman.models.students import bio
 from journeyman.models.students.device import computing, pick_device
+from journeyman.models.students.folders import refuse_used
 from journeyman.models.students.tagger import OVERLAP, WINDOW, Tagger
-from journeyman.models.students.tagger_weights import Facts, new_module, refuse_used, write_tagger
+from journeyman.models.students.tagger_weights import Facts, new_module, write_tagger
 from journeyman.models.students.tokens import (
     length_sorted,
     load_tokenizer,
@@ -30,11 +31,14 @@ from journeyman.models.students.tokens import (
     tokenize,
     windows,
 )
+from journeyman.models.training.steps import TrainProgress, parameter_groups, shuffled_batches
 from journeyman.models.types import Span
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+__all__ = ["TaggedText", "TrainProgress", "TrainReport", "train_tagger"]
 
 _IGNORED = -100  # what torch's cross entropy leaves out
 _FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
@@ -48,27 +52,12 @@ class TaggedText:
     Attributes:
         text: Of any length.
         spans: Not overlapping; their labels, starts and ends are used.
+        weight: How much it counts, against a mean of 1.
     """
 
     text: str
     spans: tuple[Span, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainProgress:
-    """Where training is.
-
-    Attributes:
-        step: Steps done.
-        num_steps: Steps if it does not stop early.
-        epoch: Epoch, from 1.
-        loss: Mean loss of the epoch so far.
-    """
-
-    step: int
-    num_steps: int
-    epoch: int
-    loss: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +95,11 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One window as the model sees it: token ids and the tag of each (or `_IGNORED`)."""
+    """One window as the model sees it: token ids, the tag of each (or `_IGNORED`), its weight."""
 
     ids: list[int]
     tags: NDArray[np.int64]
+    weight: float
 
 
 def train_tagger(
@@ -153,7 +143,7 @@ def train_tagger(
     """
     start = time.perf_counter()
     _check(examples, labels, epochs, batch_size, held_out_share)
-    refuse_used(out)
+    refuse_used(out, "tagger")
     import torch
 
     place = pick_device(device)
@@ -254,16 +244,17 @@ class _Course:
             for window in windows(len(text.ids), room, OVERLAP):
                 inner = tags[window.start : window.end]
                 ids = text.ids[window.start : window.end]
-                rows.append(self._row(ids, inner))
+                rows.append(self._row(ids, inner, example.weight))
         return rows
 
-    def _row(self, ids: list[int], tags: NDArray[np.int64]) -> _Row:
+    def _row(self, ids: list[int], tags: NDArray[np.int64], weight: float) -> _Row:
         before = np.full(len(self._prefix), _IGNORED, dtype=np.int64)
         after = np.full(len(self._suffix), _IGNORED, dtype=np.int64)
-        return _Row([*self._prefix, *ids, *self._suffix], np.concatenate([before, tags, after]))
+        ids = [*self._prefix, *ids, *self._suffix]
+        return _Row(ids, np.concatenate([before, tags, after]), weight)
 
     def loss(self, batch: Sequence[_Row]) -> tuple[torch.Tensor, int]:
-        """Mean loss over a batch's tagged tokens, and their number."""
+        """Mean weighted loss over a batch's tagged tokens, and their number."""
         import torch
 
         ids, mask = pad([row.ids for row in batch], self._pad_id)
@@ -273,10 +264,14 @@ class _Course:
             attention_mask=torch.from_numpy(mask).to(self.device),
         ).logits
         target = torch.from_numpy(tags).to(self.device)
-        loss = torch.nn.functional.cross_entropy(
-            logits.float().flatten(0, 1), target.flatten(), ignore_index=_IGNORED
+        losses = torch.nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), target, ignore_index=_IGNORED, reduction="none"
         )
-        return loss, int((tags != _IGNORED).sum())
+        weights = torch.tensor([row.weight for row in batch], device=self.device)
+        num_tags = int((tags != _IGNORED).sum())
+        # By the number of tags, not by their weights: else a batch of light rows would count as
+        # much as one of heavy rows.
+        return (losses * weights[:, None]).sum() / max(num_tags, 1), num_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +300,10 @@ def _fit(
     from transformers import get_linear_schedule_with_warmup
 
     order = random.Random(schedule.seed)
+    lengths = [len(row.ids) for row in rows]
     num_steps = schedule.epochs * -(-len(rows) // schedule.batch_size)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(course.module, schedule.weight_decay),
+        parameter_groups(course.module, schedule.weight_decay),
         lr=schedule.learning_rate,
         fused=True,  # on a CPU the plain one takes as long as forward and backward together
     )
@@ -319,7 +315,7 @@ def _fit(
     for epoch in range(1, schedule.epochs + 1):
         course.module.train()
         total, count = 0.0, 0
-        for batch in _shuffled_batches(rows, schedule.batch_size, order):
+        for batch in shuffled_batches(lengths, schedule.batch_size, order):
             with computing(course.device):  # one step at a time, so that serving gets its turn
                 loss, num_tags = course.loss([rows[i] for i in batch])
                 if num_tags:
@@ -346,17 +342,6 @@ def _fit(
     return run
 
 
-def _shuffled_batches(
-    rows: Sequence[_Row], batch_size: int, order: random.Random
-) -> list[list[int]]:
-    """Batches of roughly like length, others in every epoch, in random order."""
-    blurred = [len(row.ids) * order.uniform(0.9, 1.1) for row in rows]
-    by_length = sorted(range(len(rows)), key=blurred.__getitem__)
-    batches = [by_length[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    order.shuffle(batches)
-    return batches
-
-
 def _is_best(course: _Course, held_out: Sequence[_Row], run: _Run) -> bool:
     """Measure the held-out loss; without held-out examples the last epoch is the best."""
     if not held_out:
@@ -377,15 +362,6 @@ def _held_out_loss(course: _Course, rows: Sequence[_Row]) -> float:
                 total += float(loss) * num_tags
                 count += num_tags
     return total / max(count, 1)
-
-
-def _parameter_groups(module: PreTrainedModel, decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in module.parameters() if p.ndim >= 2]
-    others = [p for p in module.parameters() if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
 
 
 def _f1(tagger: Tagger, examples: Sequence[TaggedText]) -> float:
