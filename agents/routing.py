@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from journeyman.agents.base import Agent
+from journeyman.agents.routing_trainer import RoutingTrainer
 from journeyman.agents.waves import waves
 from journeyman.models.errors import MalformedOutput
 from journeyman.models.students.base import Student
-from journeyman.models.students.classifier import Classification
+from journeyman.models.students.classifier import Classification, Classifier
 from journeyman.models.types import Attempt, Check, Example, FrontierRequest
 
 MIN_SIMILARITY = 0.12
@@ -116,6 +117,17 @@ class Routing(Agent[RoutingTask, Plan]):
         self._multiple = multiple
         self._out_of_scope = out_of_scope
 
+    def trainer(self) -> RoutingTrainer:
+        """Teaches classifiers over the routes, with the student's embedder where it has one."""
+        own = self.student if isinstance(self.student, Classifier) else None
+        return RoutingTrainer(
+            {route.name: route.description for route in self.routes},
+            multiple=self._multiple,
+            out_of_scope=self._out_of_scope,
+            names=own is None or own.names,
+            embedder=None if own is None else own.embedder,
+        )
+
     def render(self, task: RoutingTask) -> str:
         """The text as it is."""
         return task.text
@@ -128,10 +140,7 @@ class Routing(Agent[RoutingTask, Plan]):
         names = {route.name for route in self.routes}
         if not raw.taught:
             return self._chosen_zero_shot(raw)
-        if raw.multi_label:
-            return [n for n, p in raw.probabilities.items() if p >= 0.5 and n in names]
-        best = max(raw.probabilities, key=lambda label: raw.probabilities[label])
-        return [best] if best in names and best != self._out_of_scope else []
+        return [n for n in raw.decided if n in names and n != self._out_of_scope]
 
     def _chosen_zero_shot(self, raw: Classification) -> list[str]:
         best = max(raw.similarities.values())
@@ -161,10 +170,12 @@ class Routing(Agent[RoutingTask, Plan]):
     def evidence(
         self, task: RoutingTask, raw: Classification, output: Plan | None
     ) -> dict[str, float]:
-        """Class probabilities, margin, entropy, and distance to what is known."""
+        """Class probabilities, margin, entropy, and what the nearest taught requests say."""
         ranked = sorted(raw.probabilities.values(), reverse=True)
         second = ranked[1] if len(ranked) > 1 else 0.0
         similar = sorted(raw.similarities.values(), reverse=True)
+        same = raw.nearest.get(raw.decided, 0.0)
+        other = max((c for found, c in raw.nearest.items() if found != raw.decided), default=0.0)
         undecided = [min(max(p, 1e-9), 1 - 1e-9) for p in ranked]
         return {
             "top_probability": ranked[0],
@@ -176,6 +187,9 @@ class Routing(Agent[RoutingTask, Plan]):
             "top_similarity": similar[0],
             "similarity_margin": similar[0] - (similar[1] if len(similar) > 1 else 0.0),
             "nearest_taught": raw.nearest_taught,
+            "vote": raw.votes.get(raw.decided, 0.0),
+            "nearest_same": same,
+            "nearest_margin": same - other,
             "num_routes": float(len(output.steps)) if output is not None else 0.0,
             "log_length": math.log1p(len(task.text)),
         }

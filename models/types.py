@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-StudentKind = Literal["tagger", "embedder", "ranker", "generator", "custom"]
+StudentKind = Literal["tagger", "classifier", "embedder", "ranker", "generator", "custom"]
 Source = Literal["student", "frontier", "human", "none"]
 """Who gave the answer; `none` is a task whose escalation is queued and still open."""
 LabelSource = Literal["frontier", "tests", "human", "reference"]

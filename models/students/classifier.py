@@ -1,21 +1,25 @@
-"""A text classifier: the embedder with a linear head, or label descriptions when nothing is taught.
+"""A text classifier over embeddings: by a linear head, the nearest texts, or descriptions.
 
-Untaught, a label's score is the cosine between the text and the label's description; taught, it is
-the head's probability. Knows nothing of routes, sub-agents or what a label stands for.
+Untaught, a label's score is the cosine between the text and the label's description. Taught, it is
+the head's probability; without a head it is the label's share among the nearest taught texts. Knows
+nothing of routes, sub-agents or what a label stands for.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from journeyman.models.errors import ConfigError
+from journeyman.models.students.classifier_files import ClassifierFiles
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.linear import LinearHead
+from journeyman.models.students.neighbors import LabelSet, Look, Neighbors
 from journeyman.models.types import content_hash
 
 Vectors = NDArray[np.float32]
@@ -29,29 +33,47 @@ class Classification:
     """What the classifier says of one text.
 
     Attributes:
-        probabilities: By label, in [0, 1]; they add up to 1 unless the head is multi-label.
+        probabilities: By label, in [0, 1]; they add up to 1 unless the classifier is multi-label.
         similarities: Cosine to each label's description, in [-1, 1].
-        nearest_taught: Largest cosine to a taught text; 0 where nothing is taught.
-        taught: A head has been fitted.
+        taught: It goes by examples, not by descriptions.
         multi_label: Each probability stands alone.
+        votes: Share of each label set among the nearest taught texts; empty where none is known.
+        nearest: Largest cosine to a taught text of each label set; empty where none is known.
     """
 
     probabilities: Mapping[str, float]
     similarities: Mapping[str, float]
-    nearest_taught: float
     taught: bool
     multi_label: bool
+    votes: Mapping[LabelSet, float] = field(default_factory=dict)
+    nearest: Mapping[LabelSet, float] = field(default_factory=dict)
+
+    @property
+    def nearest_taught(self) -> float:
+        """Largest cosine to any taught text; 0 where none is known."""
+        return max(self.nearest.values(), default=0.0)
+
+    @property
+    def decided(self) -> LabelSet:
+        """The labels it is for: the most probable one, or each that is more likely than not."""
+        if self.multi_label:
+            return tuple(sorted(name for name, p in self.probabilities.items() if p >= 0.5))
+        return (max(self.probabilities, key=lambda label: self.probabilities[label]),)
 
 
 class Classifier:
-    """Embedder plus linear head over a fixed set of described labels.
+    """Embedder plus linear head, or nearest taught texts, over a fixed set of described labels.
 
     Args:
         embedder: Gives the vectors.
         labels: Description by label; the order is kept.
         head: Fitted head, whose classes may include labels without a description (out of scope).
-        taught_vectors: Unit vectors (n, d) of the taught texts, for the distance to the nearest.
+        neighbors: The taught texts: evidence beside a head, and the classifier itself without one.
+        multi_label: Without a head: a text may have several labels. A head says so itself.
         names: Read a label's name together with its description.
+
+    Raises:
+        ConfigError: There is no label.
     """
 
     name = "classifier"
@@ -62,63 +84,123 @@ class Classifier:
         labels: Mapping[str, str],
         *,
         head: LinearHead | None = None,
-        taught_vectors: Vectors | None = None,
+        neighbors: Neighbors | None = None,
+        multi_label: bool = False,
         names: bool = True,
     ) -> None:
-        self._embedder = embedder
-        self._labels = dict(labels)
-        self._head = head
-        self._taught = taught_vectors
-        self._names = names
+        if not labels:
+            raise ConfigError("A classifier without labels says nothing: describe at least one.")
+        self.embedder = embedder
+        self.labels = dict(labels)
+        self.head = head
+        self.neighbors = neighbors
+        self.multi_label = multi_label if head is None else head.multi_label
+        self.names = names
+
+    @property
+    def taught(self) -> bool:
+        """Whether it goes by examples."""
+        return self.head is not None or self.neighbors is not None
 
     @cached_property
     def _label_vectors(self) -> Vectors:
         texts = []
-        for label, text in self._labels.items():
+        for label, text in self.labels.items():
             name = label.replace("_", " ")
-            texts.append(f"{name}: {text}" if text and self._names else text or name)
-        return np.asarray(self._embedder.embed_documents(texts), dtype=np.float32)
+            texts.append(f"{name}: {text}" if text and self.names else text or name)
+        return np.asarray(self.embedder.embed_documents(texts), dtype=np.float32)
 
     def predict(self, items: Sequence[str]) -> list[Classification]:
         """Classify texts; vectors are computed in one batch."""
         if not items:
             return []
-        vectors = np.stack(self._embedder.predict(items))
+        return self.classify(np.stack(self.embedder.predict(items)))
+
+    def classify(self, vectors: Vectors) -> list[Classification]:
+        """Classify texts by their vectors (n, dimension), as the embedder gives them."""
         cosines = vectors @ self._label_vectors.T
-        if self._head is None:
-            scaled = cosines / TEMPERATURE
-            odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-            probabilities = odds / odds.sum(axis=1, keepdims=True)
-            classes: Sequence[str] = list(self._labels)
-        else:
-            probabilities, classes = self._head.probabilities(vectors), self._head.classes
-        nearest = np.zeros(len(items))
-        if self._taught is not None and len(self._taught):
-            nearest = (vectors @ self._taught.T).max(axis=1)
+        looks: Sequence[Look | None] = [None] * len(vectors)
+        if self.neighbors is not None:
+            looks = self.neighbors.look(vectors)
         return [
             Classification(
-                probabilities=dict(zip(classes, map(float, probabilities[row]), strict=True)),
-                similarities=dict(zip(self._labels, map(float, cosines[row]), strict=True)),
-                nearest_taught=float(nearest[row]),
-                taught=self._head is not None,
-                multi_label=self._head is not None and self._head.multi_label,
+                probabilities=probabilities,
+                similarities=dict(zip(self.labels, map(float, row), strict=True)),
+                taught=self.taught,
+                multi_label=self.taught and self.multi_label,
+                votes=look.votes if look else {},
+                nearest=look.nearest if look else {},
             )
-            for row in range(len(items))
+            for row, look, probabilities in zip(
+                cosines, looks, self._probabilities(vectors, cosines, looks), strict=True
+            )
         ]
 
+    def _probabilities(
+        self, vectors: Vectors, cosines: Vectors, looks: Sequence[Look | None]
+    ) -> list[dict[str, float]]:
+        if self.head is not None:
+            table, classes = self.head.probabilities(vectors), list(self.head.classes)
+        elif self.neighbors is not None:
+            every = sorted({*self.labels, *self.neighbors.labels})
+            return [look.label_shares(every) for look in looks if look is not None]
+        else:
+            scaled = cosines / TEMPERATURE
+            odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+            table, classes = odds / odds.sum(axis=1, keepdims=True), list(self.labels)
+        return [dict(zip(classes, map(float, row), strict=True)) for row in table]
+
     def fingerprint(self) -> str:
-        """Hash of the embedder, the labels in their order, the head and the taught vectors."""
+        """Hash of the embedder, the labels in their order, the head and the taught texts."""
         return content_hash(
             [
-                self._embedder.fingerprint(),
-                list(self._labels.items()),
-                self._names,
-                ["zero-shot", TEMPERATURE] if self._head is None else self._head.fingerprint(),
-                None if self._taught is None else _digest(self._taught),
+                self.embedder.fingerprint(),
+                list(self.labels.items()),
+                self.names,
+                TEMPERATURE if self.head is None else self.head.fingerprint(),
+                self.multi_label,
+                None if self.neighbors is None else self.neighbors.fingerprint(),
             ]
         )
 
+    def save(self, folder: Path) -> None:
+        """Write it to a new folder, which appears complete or not at all.
 
-def _digest(vectors: Vectors) -> str:
-    data = np.ascontiguousarray(vectors, dtype="<f4")
-    return hashlib.sha256(f"{data.shape}".encode() + data.tobytes()).hexdigest()
+        The embedder's weights are not copied: its base is named, and must be there when it is
+        loaded.
+
+        Raises:
+            WeightsError: There is something in the folder already.
+        """
+        ClassifierFiles(
+            labels=self.labels,
+            names=self.names,
+            multi_label=self.multi_label,
+            base=self.embedder.base.name,
+            embedder=self.embedder.fingerprint(),
+            head=self.head,
+            neighbors=self.neighbors,
+        ).write(folder)
+
+    @classmethod
+    def load(cls, folder: Path, embedder: Embedder | None = None) -> Classifier:
+        """Read what `save` wrote.
+
+        Args:
+            folder: Of a classifier.
+            embedder: One that is there already; used where it is the one that the classifier was
+                taught on, else another is made from the base that the folder names.
+
+        Raises:
+            WeightsError: The folder is no classifier's, is damaged, or its base is missing or has
+                changed.
+        """
+        files = ClassifierFiles.read(folder)
+        return cls(
+            files.embedder_for(folder, embedder),
+            files.labels,
+            head=files.head,
+            neighbors=files.neighbors,
+            multi_label=files.multi_label,
+            names=files.names,
+        )

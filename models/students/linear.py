@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ class LinearHead:
         labels: Sequence[str] | Sequence[Collection[str]],
         *,
         multi_label: bool = False,
+        weights: ArrayLike | None = None,
         strength: float = 30.0,
         max_iterations: int = 1000,
     ) -> LinearHead:
@@ -70,6 +72,7 @@ class LinearHead:
             labels: A class for each vector, or with `multi_label` the set of its classes, which
                 may be empty.
             multi_label: See the class.
+            weights: How often each vector counts (n,), positive; once, where None.
             strength: How closely to follow the examples (scikit-learn's C); 30 suits unit vectors,
                 whose small coordinates need large weights.
             max_iterations: Limit of the solver.
@@ -83,41 +86,40 @@ class LinearHead:
                 f"A linear head cannot be fitted to vectors of shape {features.shape} and "
                 f"{len(labels)} labels: give one label for each of at least one vector."
             )
+        counts = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if counts.shape != (len(labels),) or not (counts > 0).all():
+            raise ConfigError(
+                f"A linear head cannot be fitted with weights of shape {counts.shape}: give a "
+                f"positive number for each of {len(labels)} vectors."
+            )
+        fit = _Fit(features, counts, strength, max_iterations)
         if multi_label:
             sets = [frozenset({label} if isinstance(label, str) else label) for label in labels]
-            return cls._fit_each(features, sets, strength, max_iterations)
-        return cls._fit_one(features, [str(label) for label in labels], strength, max_iterations)
+            return cls._fit_each(fit, sets)
+        return cls._fit_one(fit, [str(label) for label in labels])
 
     @classmethod
-    def _fit_one(
-        cls, features: NDArray[np.float64], labels: list[str], strength: float, limit: int
-    ) -> LinearHead:
+    def _fit_one(cls, fit: _Fit, labels: list[str]) -> LinearHead:
         classes = sorted(set(labels))
         if len(classes) == 1:
-            return cls(classes, np.zeros((1, features.shape[1])), np.zeros(1))
-        coef, intercept = _logistic(features, np.searchsorted(classes, labels), strength, limit)
+            return cls(classes, np.zeros((1, fit.features.shape[1])), np.zeros(1))
+        coef, intercept = fit.logistic(np.searchsorted(classes, labels))
         if len(classes) == 2:  # one row says it all; the other class is its zero
             coef = np.vstack([np.zeros_like(coef), coef])
             intercept = np.concatenate([np.zeros_like(intercept), intercept])
         return cls(classes, coef, intercept)
 
     @classmethod
-    def _fit_each(
-        cls,
-        features: NDArray[np.float64],
-        labels: list[frozenset[str]],
-        strength: float,
-        limit: int,
-    ) -> LinearHead:
+    def _fit_each(cls, fit: _Fit, labels: list[frozenset[str]]) -> LinearHead:
         classes = sorted(frozenset[str]().union(*labels))
-        coef = np.zeros((len(classes), features.shape[1]))
+        coef = np.zeros((len(classes), fit.features.shape[1]))
         intercept = np.zeros(len(classes))
         for i, name in enumerate(classes):
             is_member = np.array([name in label for label in labels])
             if is_member.all():  # nothing to tell apart: the rule of succession
                 intercept[i] = np.log(len(labels) + 1)
             else:
-                rows, offset = _logistic(features, is_member.astype(int), strength, limit)
+                rows, offset = fit.logistic(is_member.astype(np.int64))
                 coef[i], intercept[i] = rows[0], offset[0]
         return cls(classes, coef, intercept, multi_label=True)
 
@@ -179,14 +181,24 @@ class LinearHead:
         return {"classes": list(self.classes), "multi_label": self.multi_label}
 
 
-def _logistic(
-    features: NDArray[np.float64], classes: NDArray[np.int64], strength: float, limit: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise ConfigError(
-            "Fitting a linear head needs scikit-learn: run `pip install 'journeyman[local]'`."
-        ) from error
-    model = LogisticRegression(C=strength, max_iter=limit).fit(features, classes)
-    return model.coef_, model.intercept_
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Vectors to fit to, how often each counts, and the solver's settings."""
+
+    features: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    strength: float
+    max_iterations: int
+
+    def logistic(
+        self, classes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ImportError as error:
+            raise ConfigError(
+                "Fitting a linear head needs scikit-learn: run `pip install 'journeyman[local]'`."
+            ) from error
+        model = LogisticRegression(C=self.strength, max_iter=self.max_iterations)
+        model.fit(self.features, classes, sample_weight=self.weights)
+        return model.coef_, model.intercept_

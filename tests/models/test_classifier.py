@@ -8,6 +8,7 @@ import pytest
 from journeyman.models.students.classifier import Classifier
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.linear import LinearHead
+from journeyman.models.students.neighbors import Neighbors
 
 LABELS = {"billing": "Invoices, payments and refunds", "weather": "Rain, wind and sunshine"}
 
@@ -32,11 +33,13 @@ def test_taught_it_goes_by_the_head_whose_classes_need_no_description(embedder: 
     texts = ["pay", "refund", "rain", "storm", "hello", "thanks"]
     vectors = np.stack(embedder.predict(texts))
     head = LinearHead.fit(vectors, ["billing", "billing", "weather", "weather", "none", "none"])
-    (found,) = Classifier(embedder, LABELS, head=head, taught_vectors=vectors).predict(["storm"])
+    sets = [("billing",)] * 2 + [("weather",)] * 2 + [("none",)] * 2
+    known = Neighbors.of(vectors, sets)
+    (found,) = Classifier(embedder, LABELS, head=head, neighbors=known).predict(["storm"])
     assert set(found.probabilities) == {"billing", "weather", "none"}
     assert max(found.probabilities.values()) == found.probabilities["weather"]
     assert set(found.similarities) == set(LABELS)
-    assert found.nearest_taught == pytest.approx(1, abs=1e-5)
+    assert found.nearest_taught == pytest.approx(1, abs=1e-4)
     assert found.taught
 
 
@@ -49,13 +52,17 @@ def test_whatever_shapes_an_answer_or_its_evidence_shapes_the_fingerprint(
 ) -> None:
     vectors = np.eye(2, embedder.dimension, dtype=np.float32)
     head = LinearHead.fit(vectors, ["billing", "weather"])
+    both = Neighbors.of(vectors, [("billing",), ("weather",)])
+    one = Neighbors.of(vectors[:1], [("billing",)])
     made = [
         Classifier(embedder, LABELS),
         Classifier(embedder, dict(reversed(LABELS.items()))),
         Classifier(embedder, LABELS, names=False),
         Classifier(embedder, LABELS, head=head),
-        Classifier(embedder, LABELS, head=head, taught_vectors=vectors),
-        Classifier(embedder, LABELS, head=head, taught_vectors=vectors[:1]),
+        Classifier(embedder, LABELS, head=head, neighbors=both),
+        Classifier(embedder, LABELS, head=head, neighbors=one),
+        Classifier(embedder, LABELS, neighbors=both),
+        Classifier(embedder, LABELS, neighbors=both, multi_label=True),
     ]
     assert len({classifier.fingerprint() for classifier in made}) == len(made)
     assert Classifier(embedder, LABELS).fingerprint() == made[0].fingerprint()
