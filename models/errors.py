@@ -10,11 +10,13 @@ The tree:
     |   + BudgetExceeded      .cap_microusd: a hard cap refused the call before it was made
     |   + UnknownPrice        a cap is set and the model's price is not known
     |   + WeightsError        missing weights, or a digest that does not match
+    |   + TrainingError       nothing can be learned, or training did not converge
     + AgentError              .agent
     |   + UnknownAgent        lists the known names
     |   + InvalidTask         .task: the input does not fit the agent's input type
     |   + SandboxUnavailable  nothing here can run candidates safely; says what to install
     + TraceError              .path
+    |   + AlreadyReviewed     somebody gave a verdict in the meantime
     |   + CorruptRecord
     |   + SchemaTooNew        the file was written by a newer Journeyman
     + EscalationFailed        the frontier failed too; the record is kept
@@ -126,6 +128,10 @@ class TraceError(JourneymanError):
     def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class AlreadyReviewed(TraceError):
+    """Somebody else gave a verdict on an escalation; the message says who, when and which."""
 
 
 class CorruptRecord(TraceError):

@@ -1,8 +1,8 @@
 """Labelled tasks of one sub-agent, from the attempts and escalations of a trace store.
 
 The label is the frontier's answer, or a person's where somebody reviewed it. Escalations that are
-queued or failed have none. Knows nothing of what an answer means, and drops nothing for its content
-except what was hidden or lost before it was stored.
+queued or failed have none until a person gives it. Knows nothing of what an answer means, and drops
+nothing for its content except what was hidden or lost before it was stored.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Table, or_, select
+from sqlalchemy import Connection, RowMapping, Table, and_, or_, select
 
 from journeyman.models.types import LabelSource, Reason
 from journeyman.traces import reads
 from journeyman.traces.labels import LabelledTask, Origin
 from journeyman.traces.payloads import DROPPED, HIDDEN, UNREADABLE, encode
-from journeyman.traces.schema import Attempt, Escalation, Run
+from journeyman.traces.schema import Attempt, Escalation, Run, Score
 from journeyman.traces.store import Store
 
 CERTIFYING = frozenset({Reason.AUDIT.value, Reason.UNCERTIFIED.value})
@@ -27,9 +27,16 @@ CERTIFYING = frozenset({Reason.AUDIT.value, Reason.UNCERTIFIED.value})
 error in the cold start is left out: an answer that is absent can never be accepted, so that leaving
 it out makes a certificate stricter, never laxer."""
 
+STUDENT_AGREES = "student_agrees"
+"""Name of the scores that say whether the student's answer is the one that a reviewer gave."""
+
+REVIEW = "review"
+"""Identifier of these scores."""
+
 _ATTEMPTS = cast("Table", Attempt.__table__)
 _ESCALATIONS = cast("Table", Escalation.__table__)
 _RUNS = cast("Table", Run.__table__)
+_SCORES = cast("Table", Score.__table__)
 
 _HASHES = (
     "input_hash",
@@ -91,7 +98,8 @@ def _collect(
     passed_over: Counter[str] = Counter()
     wanted = []
     for row in found:
-        if row["status"] == "answered" and row["input_hash"] is not None:
+        has_answer = row["status"] == "answered" or row["reviewed_output_hash"] is not None
+        if has_answer and row["input_hash"] is not None:
             wanted.append(row)
         else:
             passed_over["no_answer" if row["status"] == "answered" else row["status"]] += 1
@@ -111,7 +119,13 @@ def _collect(
 
 
 def _query(agent: str, since: datetime | None, until: datetime | None) -> Any:
-    e, a, r = _ESCALATIONS.c, _ATTEMPTS.c, _RUNS.c
+    e, a, r, s = _ESCALATIONS.c, _ATTEMPTS.c, _RUNS.c, _SCORES.c
+    verdict = and_(
+        s.target_type == "escalation",
+        s.target_id == e.id,
+        s.name == STUDENT_AGREES,
+        s.identifier == REVIEW,
+    )
     query = (
         select(
             e.id.label("escalation_id"),
@@ -143,9 +157,12 @@ def _query(agent: str, since: datetime | None, until: datetime | None) -> Any:
             a.audit_probability,
             r.suite_run_id,
             r.scenario_id,
+            s.score.label("student_agrees"),
         )
         .select_from(
-            _ESCALATIONS.join(_ATTEMPTS, a.id == e.attempt_id).outerjoin(_RUNS, r.id == e.run_id)
+            _ESCALATIONS.join(_ATTEMPTS, a.id == e.attempt_id)
+            .outerjoin(_RUNS, r.id == e.run_id)
+            .outerjoin(_SCORES, verdict)
         )
         .where(e.agent == agent)
         .order_by(e.created_at, e.id)
@@ -171,7 +188,9 @@ def _labelled(
     if label is not None and target is None:
         return None, "no_answer"
     is_edited = label is not None and row["review_status"] == "edited"
-    agreement = None if is_edited or label is None else row["agreement"]
+    agreement = None if label is None else row["agreement"]
+    if is_edited:  # the verdict on record is about the frontier's answer
+        agreement = None if row["student_agrees"] is None else row["student_agrees"] == 1
     # Whatever was masked, the student would be taught that the mask is the text.
     is_masked = any(HIDDEN in encode(value) for value in (task, target))
     given = LabelledTask(
@@ -183,7 +202,8 @@ def _labelled(
         label_source=source,
         origin=_origin(row["reason"]),
         reason=row["reason"],
-        certifies=row["reason"] in CERTIFYING,
+        # Which of the tasks that the frontier failed on a person answers is no fair sample.
+        certifies=row["reason"] in CERTIFYING and row["status"] == "answered",
         trainable=bool(row["trainable"]) and not is_masked,
         withheld="terms" if not row["trainable"] else "redacted" if is_masked else "",
         audit_probability=row["audit_probability"],

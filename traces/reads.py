@@ -101,7 +101,7 @@ def runs(
 
 def run(connection: Connection, prefix: str, store: str) -> RunTrace:
     """See `Store.run`."""
-    run_id = _resolve(connection, SHAPES[RunRecord].table, prefix, "run", store)
+    run_id = resolve(connection, SHAPES[RunRecord].table, prefix, "run", store)
     found = _fetch(connection, RunRecord, Run.id == run_id, store=store)
     spans = _fetch(connection, SpanRecord, Span.run_id == run_id, store=store)
     of_run = {"run_id": run_id}
@@ -128,7 +128,7 @@ def suite_runs(
 def suite_run(connection: Connection, prefix: str, store: str) -> SuiteRunRecord:
     """See `Store.suite_run`."""
     table = SHAPES[SuiteRunRecord].table
-    found = _resolve(connection, table, prefix, "suite run", store)
+    found = resolve(connection, table, prefix, "suite run", store)
     return _fetch(connection, SuiteRunRecord, table.c.id == found, store=store)[0]
 
 
@@ -223,16 +223,35 @@ def _check_payload(key: str, content: str, store: str) -> None:
         )
 
 
-def _resolve(connection: Connection, table: Table, prefix: str, what: str, store: str) -> str:
-    """The one id that is, or else starts with, a prefix."""
+def resolve(
+    connection: Connection,
+    table: Table,
+    prefix: str,
+    what: str,
+    store: str,
+    *,
+    listed_by: str = "journeyman traces list",
+) -> str:
+    """The one id that is, or else starts with, a prefix.
+
+    Args:
+        connection: An open connection.
+        table: The table, which has the ids in its column `id`.
+        prefix: An id, or how it starts.
+        what: What the ids stand for, for messages.
+        store: The store's name, for messages.
+        listed_by: The command that lists them, for messages.
+
+    Raises:
+        TraceError: No id, or more than one, starts like this.
+    """
     column = table.c.id
     starts = column.startswith(prefix, autoescape=True)
     query = select(column).where(starts).order_by(func.length(column), column).limit(2)
     found = connection.scalars(query).all() if prefix else []
     if not found:
         raise TraceError(
-            f"Trace store {store} has no {what} {prefix!r}: list what it has with "
-            "`journeyman traces list`."
+            f"Trace store {store} has no {what} {prefix!r}: list what it has with `{listed_by}`."
         )
     if len(found) > 1 and found[0] != prefix:
         raise TraceError(f"More than one {what} starts with {prefix!r}: give more of the id.")
