@@ -1,0 +1,280 @@
+"""Promote, keep or reject: a challenger against what answers now, on the same held-out tasks.
+
+Pure: numbers in, a verdict with its tests out. Three outcomes, since "not shown to be better" is
+not "worse": only a loss that luck does not explain rejects, and only a gain that luck does not
+explain promotes. Knows no release, no file and no student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from journeyman.models.comparison import PairedComparison, compare_paired, compare_slices
+from journeyman.models.errors import ConfigError
+
+Verdict = Literal["promote", "keep", "reject"]
+
+
+class Bars(BaseModel):
+    """What a challenger has to pass.
+
+    Attributes:
+        margin: Loss of quality in (0, 1) that is still called no loss.
+        level: Probability in (0, 1) with which a test may be wrong.
+        looks: How many rounds have been judged on these held-out tasks, this one included. The
+            tests that must not miss a loss spend their level over them: level * 6 / (pi k)^2.
+        max_slowdown: Latency at most this many times the incumbent's ...
+        slack_ms: ... plus this.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    margin: float = Field(default=0.05, gt=0, lt=1)
+    level: float = Field(default=0.05, gt=0, lt=1)
+    looks: int = Field(default=1, ge=1)
+    max_slowdown: float = Field(default=3.0, ge=1)
+    slack_ms: float = Field(default=20.0, ge=0)
+
+    @property
+    def spent_level(self) -> float:
+        """The level of this look."""
+        return self.level * 6 / (np.pi**2 * self.looks**2)
+
+
+class Test(BaseModel):
+    """One thing that was asked of the challenger.
+
+    Attributes:
+        name: What was asked.
+        outcome: `passed`, `failed` where it is worse, `open` where too little is known.
+        detail: One line with the figures.
+    """
+
+    __test__ = False  # not pytest's
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    outcome: Literal["passed", "failed", "open"]
+    detail: str
+
+
+class Decision(BaseModel):
+    """The verdict and what it rests on.
+
+    Attributes:
+        verdict: `promote`, `keep` (what answers now stays, nothing is held against the challenger)
+            or `reject` (it is worse).
+        reason: One sentence.
+        tests: Everything that was asked.
+        quality: Challenger against incumbent on the same tasks; None where nothing answers yet.
+        coverage: The same for "accepted under its certificate".
+        slices: The same for each slice that is large enough.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verdict: Verdict
+    reason: str
+    tests: tuple[Test, ...] = ()
+    quality: PairedComparison | None = None
+    coverage: PairedComparison | None = None
+    slices: dict[str, PairedComparison] = {}
+
+
+class Contender:
+    """What one release did on the held-out tasks.
+
+    Args:
+        release: Its id.
+        right: Whether its answer is right, for each task (n,).
+        accepted: Whether its certificate lets the answer out, for each task (n,).
+        latency_ms: Median of an attempt alone; None where it was not measured.
+    """
+
+    def __init__(
+        self,
+        release: str,
+        right: ArrayLike,
+        accepted: ArrayLike,
+        *,
+        latency_ms: float | None = None,
+    ) -> None:
+        self.release = release
+        self.right: NDArray[np.bool_] = np.asarray(right, dtype=bool)
+        self.accepted: NDArray[np.bool_] = np.asarray(accepted, dtype=bool)
+        self.latency_ms = latency_ms
+        if self.right.shape != self.accepted.shape or self.right.ndim != 1:
+            raise ConfigError(
+                f"Release {release!r} has {self.right.shape} judged and {self.accepted.shape} "
+                f"accepted answers: give one of each for every task."
+            )
+
+
+def decide(
+    challenger: Contender,
+    incumbent: Contender | None,
+    *,
+    bars: Bars | None = None,
+    groups: Sequence[Hashable] | None = None,
+    slices: Sequence[str] | None = None,
+    golden: ArrayLike | None = None,
+) -> Decision:
+    """Judge a challenger.
+
+    Args:
+        challenger: What a round made.
+        incumbent: What answers now; None where nothing is trusted yet.
+        bars: What has to be passed.
+        groups: What belongs together, for each task (n,).
+        slices: The slice of each task (n,); those with too few tasks say nothing.
+        golden: Tasks (n,) whose labels are beyond doubt: what the incumbent has right there, the
+            challenger must have right too.
+
+    Raises:
+        ConfigError: The contenders answered different numbers of tasks.
+    """
+    bars = bars or Bars()
+    coverage = float(challenger.accepted.mean()) if len(challenger.accepted) else 0.0
+    if incumbent is not None and incumbent.release == challenger.release:
+        return Decision(verdict="keep", reason="It is the release that answers already.")
+    if coverage == 0:
+        return Decision(
+            verdict="keep",
+            reason="Nothing can be certified for it yet, so it would answer nothing.",
+        )
+    if incumbent is None:
+        return Decision(
+            verdict="promote",
+            reason=f"Nothing is trusted yet, and it is certified to answer {coverage:.1%}.",
+        )
+    quality, covered = _compare(challenger, incumbent, bars, groups)
+    parts = (
+        {}
+        if slices is None
+        else compare_slices(
+            incumbent.right,
+            challenger.right,
+            slices,
+            margin=bars.margin,
+            level=bars.spent_level,
+            groups=groups,
+        )
+    )
+    tests = [
+        _golden_test(challenger, incumbent, golden),
+        _loss_test("quality", quality, bars),
+        *(_loss_test(f"quality of {name!r}", found, bars) for name, found in parts.items()),
+        _coverage_test(covered, bars),
+        _latency_test(challenger, incumbent, bars),
+    ]
+    verdict, reason = _verdict(tests, quality, covered, bars)
+    return Decision(
+        verdict=verdict,
+        reason=reason,
+        tests=tuple(tests),
+        quality=quality,
+        coverage=covered,
+        slices=parts,
+    )
+
+
+def _compare(
+    challenger: Contender,
+    incumbent: Contender,
+    bars: Bars,
+    groups: Sequence[Hashable] | None,
+) -> tuple[PairedComparison, PairedComparison]:
+    facts: dict[str, Any] = {"margin": bars.margin, "level": bars.spent_level, "groups": groups}
+    return (
+        compare_paired(incumbent.right, challenger.right, **facts),
+        compare_paired(incumbent.accepted, challenger.accepted, **facts),
+    )
+
+
+def _golden_test(challenger: Contender, incumbent: Contender, golden: ArrayLike | None) -> Test:
+    chosen = (
+        np.zeros(len(challenger.right), dtype=bool)
+        if golden is None
+        else np.asarray(golden, dtype=bool)
+    )
+    lost = int((chosen & incumbent.right & ~challenger.right).sum())
+    return Test(
+        name="no new failure on reviewed tasks",
+        outcome="failed" if lost else "passed",
+        detail=f"{lost} of {int(chosen.sum())} reviewed tasks were right and are not any more",
+    )
+
+
+def _is_worse(found: PairedComparison, level: float) -> bool:
+    """More losses than wins, and luck does not explain it."""
+    return found.losses > found.wins and found.mcnemar_p <= level
+
+
+def _loss_test(name: str, found: PairedComparison, bars: Bars) -> Test:
+    if _is_worse(found, bars.level):
+        outcome: Literal["passed", "failed", "open"] = "failed"
+    else:
+        outcome = "passed" if found.is_non_inferior else "open"
+    return Test(
+        name=f"{name} no worse by more than {bars.margin:.3g}",
+        outcome=outcome,
+        detail=(
+            f"{found.candidate:.3f} against {found.incumbent:.3f} on {found.n}: at least "
+            f"{found.lower:+.3f} at level {found.level:.2g}; {found.wins} won, {found.losses} "
+            f"lost, McNemar p {found.mcnemar_p:.2g}"
+        ),
+    )
+
+
+def _coverage_test(covered: PairedComparison, bars: Bars) -> Test:
+    if covered.difference >= 0:
+        outcome: Literal["passed", "failed", "open"] = "passed"
+    else:
+        outcome = "failed" if _is_worse(covered, bars.level) else "open"
+    return Test(
+        name="certified coverage not lower",
+        outcome=outcome,
+        detail=(
+            f"{covered.candidate:.1%} against {covered.incumbent:.1%}; {covered.wins} won, "
+            f"{covered.losses} lost, McNemar p {covered.mcnemar_p:.2g}"
+        ),
+    )
+
+
+def _latency_test(challenger: Contender, incumbent: Contender, bars: Bars) -> Test:
+    name = "latency within budget"
+    if challenger.latency_ms is None or incumbent.latency_ms is None:
+        return Test(name=name, outcome="passed", detail="not measured")
+    budget = incumbent.latency_ms * bars.max_slowdown + bars.slack_ms
+    return Test(
+        name=name,
+        outcome="passed" if challenger.latency_ms <= budget else "failed",
+        detail=f"{challenger.latency_ms:.1f} ms at the median, budget {budget:.1f} ms",
+    )
+
+
+def _verdict(
+    tests: Sequence[Test], quality: PairedComparison, covered: PairedComparison, bars: Bars
+) -> tuple[Verdict, str]:
+    failed = [test for test in tests if test.outcome == "failed"]
+    unsure = [test for test in tests if test.outcome == "open"]
+    if failed:
+        return "reject", f"It failed {failed[0].name!r}: {failed[0].detail}."
+    if unsure:
+        return "keep", f"Too little is known for {unsure[0].name!r}: {unsure[0].detail}."
+    for what, found in (("certified coverage", covered), ("quality", quality)):
+        if found.wins > found.losses and found.mcnemar_p <= bars.level:
+            return "promote", (
+                f"Its {what} is higher: {found.candidate:.3f} against {found.incumbent:.3f} "
+                f"(McNemar p {found.mcnemar_p:.2g}), and nothing is worse."
+            )
+    return "keep", (
+        f"No gain is shown: certified coverage {covered.candidate:.3f} against "
+        f"{covered.incumbent:.3f}, quality {quality.candidate:.3f} against {quality.incumbent:.3f}."
+    )

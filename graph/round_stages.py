@@ -1,0 +1,465 @@
+"""The stages of a round, each from the files and figures of those before it.
+
+Every stage can be run again after a crash and then finds what it had finished. Knows nothing of the
+graph that orders the stages, of checkpoints, or of the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from journeyman.agents.base import Agent
+from journeyman.agents.trainer import Lesson, OnStep, Trained, Trainer, TrainingStep
+from journeyman.graph.arms import Arm, Judged, judge, num_right, same_evidence
+from journeyman.graph.decision import Contender, Decision, decide
+from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
+from journeyman.graph.round_state import OnStage, RoundOptions, RoundState
+from journeyman.models.errors import JourneymanError, TrainingError, WeightsError
+from journeyman.models.release import Release, identify
+from journeyman.models.types import Check, Example, LabelSource, Risk
+from journeyman.traces.collect import collect
+from journeyman.traces.curate import curate, review_scores
+from journeyman.traces.dataset_files import Dataset, DatasetRow, open_dataset
+from journeyman.traces.dataset_writer import write_dataset
+from journeyman.traces.examples import ExampleStore
+from journeyman.traces.labels import TRUST, LabelledTask, Part
+from journeyman.traces.recorder import Recorder
+from journeyman.traces.registry import Registry, ReleaseEntry
+from journeyman.traces.rounds import RoundEntry, RoundStore
+from journeyman.traces.store import Store
+
+_CANARIES = 8
+_RECERTIFY_AT = 1.25  # times the labels of the certificate before; with fewer it is not worth it
+_ORIGINS = ("escalation", "audit", "import")
+
+
+class Stages:
+    """The stages, bound to one round.
+
+    Args:
+        agent: As it is given to the orchestrator.
+        trainer: Its own.
+        store: The trace store, open for writing.
+        data: The data directory.
+        entry: The round on record.
+        options: See `RoundOptions`.
+        on_stage: Told how far the round is.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Any, Any],
+        trainer: Trainer,
+        store: Store,
+        data: Path,
+        entry: RoundEntry,
+        options: RoundOptions,
+        on_stage: OnStage | None,
+    ) -> None:
+        self._agent = agent
+        self._trainer = trainer
+        self._store = store
+        self._data = data
+        self._entry = entry
+        self._options = options
+        self._on_stage = on_stage
+        self._rounds = RoundStore(store)
+        self._registry = Registry(store, data)
+        self._examples = ExampleStore(store)
+        self.folder = data / "rounds" / entry.id
+
+    def say(self, stage: str, step: TrainingStep | None) -> None:
+        """Tell how far the round is."""
+        if self._on_stage is not None:
+            self._on_stage(stage, step)
+
+    # Stages, in their order
+
+    def collect(self, _: RoundState) -> RoundState:
+        """Count the labels that there are, and note what answers now."""
+        rows, passed_over = self._gather()
+        active = self._registry.active(self._agent.name)
+        new = [row for row in rows if row.origin != "replay"]
+        origins = {origin: sum(row.origin == origin for row in new) for origin in _ORIGINS}
+        return RoundState(
+            incumbent=active.id if active is not None else None,
+            collected={"new": len(new), "known": len(rows) - len(new), **origins, **passed_over},
+        )
+
+    def _gather(self) -> tuple[list[LabelledTask], dict[str, int]]:
+        """New labels and those that earlier rounds used; the same again after a crash."""
+        before = self._rounds.last_done(self._agent.name)
+        found = collect(
+            self._store,
+            self._agent.name,
+            since=before.started_at if before is not None else None,
+            until=self._entry.started_at,
+        )
+        known = self._examples.load(self._agent.name, before_round=self._entry.id)
+        return [*found.rows, *known], {
+            f"passed_over_{reason}": number for reason, number in found.passed_over.items()
+        }
+
+    def curate(self, _: RoundState) -> RoundState:
+        """Turn the labels into a data set on disk, and ask reviewers where one is in doubt."""
+        rows, _passed_over = self._gather()
+        if not rows:
+            return RoundState(stop=f"There is no labelled task of {self._agent.name!r} yet.")
+        curation = curate(
+            rows,
+            settings=self._options.curation,
+            suites=self._options.suites or (),
+            verify=self._verify,
+            agrees=self._agrees,
+            fixed=self._examples.splits(self._agent.name),
+        )
+        self._examples.save(curation, round_id=self._entry.id)
+        with Recorder(self._store) as recorder:  # so that reviewers see why a label waits for them
+            for score in review_scores(curation):
+                recorder.record(score)
+        before = self._rounds.last_done(self._agent.name)
+        dataset = write_dataset(
+            self._data / "datasets",
+            self._agent.name,
+            curation,
+            example_of=self._example,
+            settings=self._options.curation,
+            parent=None if before is None else (before.report or {}).get("dataset"),
+        )
+        figures = dict(curation.counts)
+        self._rounds.reach(
+            self._entry.id,
+            "curate",
+            dataset_hash=dataset.hash,
+            num_train=len(curation.train),
+            num_calibration=len(curation.calibration),
+            num_excluded=len(curation.dropped) + len(curation.review),
+        )
+        return RoundState(curated=figures, dataset=str(dataset.folder), dataset_hash=dataset.hash)
+
+    def _verify(self, row: LabelledTask) -> Sequence[Check]:
+        task = self._agent.validate(row.task)
+        return self._agent.checks(task, self._agent.output_type.model_validate(row.target))
+
+    def _agrees(self, first: Any, second: Any) -> bool:
+        read = self._agent.output_type.model_validate
+        return bool(self._agent.agrees(read(first), read(second)))
+
+    def _example(self, row: LabelledTask) -> Example:
+        task = self._agent.validate(row.task)
+        return self._agent.example(task, self._agent.output_type.model_validate(row.target))
+
+    def teacher_check(self, state: RoundState) -> RoundState:
+        """Whoever gave the labels is doubted as a whole where too many of them cannot be right."""
+        figures = state["curated"]
+        failed = sum(number for name, number in figures.items() if name.startswith("review_"))
+        judged = figures["train"] + figures["head"] + figures["calibration"] + failed
+        share = failed / judged if judged else 0.0
+        if share > self._options.max_failed_labels:
+            return RoundState(
+                stop=f"{share:.0%} of the labels fail a check or contradict each other, more than "
+                f"{self._options.max_failed_labels:.0%}: look at them with "
+                f"`journeyman escalations review`."
+            )
+        before = self._rounds.last_done(self._agent.name)
+        if before is not None and self._judged_before(state, before):
+            return RoundState(stop=f"There is nothing new since round {before.number}.")
+        return RoundState(stop="")
+
+    def _judged_before(self, state: RoundState, before: RoundEntry) -> bool:
+        report = self._rounds.get(before.id).report or {}
+        return (
+            report.get("dataset") == state["dataset_hash"]
+            and report.get("in_traffic") == state["incumbent"]
+            and report.get("target") == self._options.risk.model_dump(mode="json")
+        )
+
+    def train(self, state: RoundState) -> RoundState:
+        """Teach a student, and make the one that needs no teaching."""
+        lessons = [Lesson(example, weight) for example, weight in self._dataset(state).lessons()]
+        if len(lessons) < self._options.fewest_lessons:
+            return RoundState(
+                stop=f"{len(lessons)} lessons are too few to teach anything; "
+                f"{self._options.fewest_lessons} are needed."
+            )
+        seed = self._options.seed + self._entry.number
+        parent = self._incumbent_student(state)
+
+        def teach(out: Path) -> Trained:
+            return self._trainer.train(
+                lessons, out, parent=parent, seed=seed, on_step=self._stepper("train")
+            )
+
+        try:
+            trained = self._arm("trained").make(teach)
+        except TrainingError as error:
+            return RoundState(stop=str(error))
+        untrained = self._arm("untrained").make(lambda out: self._trainer.untrained(lessons, out))
+        made = {"trained": trained, "untrained": untrained}
+        return RoundState(
+            arms={
+                name: {
+                    "train_seconds": round(what.seconds, 3),
+                    "num_examples": what.num_examples,
+                    "facts": {**dict(what.facts), "num_left_out": what.num_left_out},
+                }
+                for name, what in made.items()
+                if what is not None
+            }
+        )
+
+    def evaluate(self, state: RoundState) -> RoundState:
+        """Every arm, and what answers now, on the same held-out tasks."""
+        rows = self._held_out(state)
+        arms = dict(state["arms"])
+        for name in arms:
+            self._attempts(name, self._bound(self._arm(name).student), rows)
+        incumbent = self._incumbent(state)
+        if incumbent is not None:
+            self._attempts("incumbent", incumbent[0], rows)
+            arms["incumbent"] = {"release": incumbent[1].id}
+        return RoundState(arms=arms)
+
+    def _attempts(
+        self, name: str, agent: Agent[Any, Any], rows: list[tuple[Part, DatasetRow]]
+    ) -> None:
+        path = self._arm(name).outcomes
+        if path.is_file():
+            return
+
+        def on_done(done: int, total: int) -> None:
+            self.say("evaluate", TrainingStep(name, done, total))
+
+        attempt_all(agent, rows, on_done=on_done).save(path)
+
+    def certify(self, state: RoundState) -> RoundState:
+        """Choose the arm by labels that certify nothing, then prove what can be proved of it."""
+        made = [name for name in ("trained", "untrained") if name in state["arms"]]
+        chosen = max(made, key=lambda name: (num_right(self._outcomes(name)), name == "trained"))
+        arms = {name: dict(facts) for name, facts in state["arms"].items()}
+        found: dict[str, Judged] = {}
+        for name, facts in arms.items():
+            judged = self._judged(name, state)
+            if judged is None:
+                continue
+            outcomes = self._outcomes(name)
+            found[name] = judged
+            facts |= judged.figures() | {"p50_ms": outcomes.p50_ms, "p95_ms": outcomes.p95_ms}
+            facts["certificate"] = judged.certificate.model_dump(mode="json")
+        if chosen not in found:
+            return RoundState(
+                arms=arms,
+                stop="There are no held-out labels to fit a confidence head and to certify with: "
+                "let more tasks escalate, then run the round again.",
+            )
+        source = self._label_source(found[chosen])
+        release = self._release(chosen, found[chosen], source, state)
+        arms[chosen]["release"] = release.id
+        self._registry.register(
+            release, round_id=self._entry.id, metrics=_numbers(found[chosen].figures())
+        )
+        return RoundState(arms=arms, challenger=chosen, label_source=source)
+
+    def _release(
+        self, name: str, judged: Judged, source: LabelSource, state: RoundState
+    ) -> Release:
+        student = self._arm(name).student
+        parts = self._bound(student).release_parts()
+        identity = identify(self._agent.name, parts=parts, student=student, head=judged.head)
+        return Release.write(
+            self._data,
+            self._agent.name,
+            parts=parts,
+            student=student,
+            head=judged.head,
+            certificate=judged.certificate.bind(identity.id, source),
+            student_kind=self._trainer.kind,
+            base_model=self._trainer.base,
+            parent=state["incumbent"],
+            created_at=self._entry.started_at,  # the same after a crash
+        )
+
+    def decide(self, state: RoundState) -> RoundState:
+        """Put the chosen arm up against what answers now, on the same tasks."""
+        name = state["challenger"]
+        assert name is not None, "certify stops the round where there is none"
+        judged = self._judged(name, state)
+        assert judged is not None, "certify judged it"
+        incumbent = self._judged("incumbent", state) if "incumbent" in state["arms"] else None
+        rows = {row.task_key: row for _, row in self._held_out(state)}
+        kept = [rows[item.task_key] for item in judged.outcomes]
+        slice_of = self._options.slice_of
+        decision = decide(
+            self._contender(name, judged, state),
+            None if incumbent is None else self._contender("incumbent", incumbent, state),
+            bars=self._options.bars.model_copy(update={"looks": self._looks()}),
+            groups=[item.group for item in judged.outcomes],
+            slices=None if slice_of is None else [slice_of(row) for row in kept],
+            golden=[item.label_source == "human" for item in judged.outcomes],
+        )
+        return RoundState(decision=decision.model_dump(mode="json"))
+
+    def _contender(self, name: str, judged: Judged, state: RoundState) -> Contender:
+        facts = state["arms"][name]
+        return Contender(
+            str(facts["release"]), judged.right, judged.accepted, latency_ms=facts.get("p50_ms")
+        )
+
+    def _looks(self) -> int:
+        history = self._rounds.history(self._agent.name)
+        return 1 + sum(e.status == "done" and e.candidate_id is not None for e in history)
+
+    def promote(self, state: RoundState) -> RoundState:
+        """Do what was decided; where the incumbent stays, prove more of it if labels allow."""
+        decision = Decision.model_validate(state["decision"])
+        name = state["challenger"]
+        assert name is not None, "certify stops the round where there is none"
+        release = str(state["arms"][name]["release"])
+        active = self._registry.active(self._agent.name)
+        if decision.verdict == "promote" and release != (active.id if active else None):
+            fault = self._fault(release, name, active, state)
+            if fault is None:
+                self._registry.promote(self._agent.name, release, reason=decision.reason)
+            else:
+                decision = decision.model_copy(update={"verdict": "keep", "reason": fault})
+        if decision.verdict == "reject":
+            self._registry.reject(release)
+        recertified = None if decision.verdict == "promote" else self._recertify(state)
+        now_active = self._registry.active(self._agent.name)
+        return RoundState(
+            decision=decision.model_dump(mode="json"),
+            recertified=recertified,
+            in_traffic=now_active.id if now_active is not None else None,
+        )
+
+    def _fault(
+        self, release_id: str, name: str, active: ReleaseEntry | None, state: RoundState
+    ) -> str | None:
+        """Why a release must not take traffic after all: the canary, and what others did."""
+        if (active.id if active is not None else None) != state["incumbent"]:
+            return (
+                "Traffic was given to another release while the round ran: run the next round "
+                "against that one."
+            )
+        served = self._bound(self._registry.load(release_id).student)
+        rows = self._held_out(state)[:_CANARIES]
+        told = attempt_all(served, rows).items
+        measured = {item.task_key: item for item in self._outcomes(name).items}
+        same = sum(same_evidence(t.evidence, measured[t.task_key].evidence) for t in told)
+        if same * 2 < len(told):
+            return (
+                f"The canary failed: loaded from its release, the student tells the same as in "
+                f"evaluation on {same} of {len(told)} tasks only."
+            )
+        return None
+
+    def _recertify(self, state: RoundState) -> dict[str, Any] | None:
+        """More labels prove more of the release that stays; each further proof spends delta."""
+        incumbent = self._incumbent(state)
+        if incumbent is None or "incumbent" not in state["arms"]:
+            return None
+        entry = incumbent[1]
+        newest = entry.newest
+        if newest is None or newest.withdrawn_at is not None or entry.id != state["incumbent"]:
+            return None
+        made = self._registry.num_certificates(entry.id)
+        spent = self._options.risk.model_copy(
+            update={"delta": self._options.risk.delta * 6 / (9.8696 * (made + 1) ** 2)}
+        )
+        judged = self._judged("incumbent", state, risk=spent)
+        known = newest.certificate
+        if (
+            judged is None
+            or judged.certificate.n < _RECERTIFY_AT * known.n
+            or judged.certificate.coverage <= known.coverage
+        ):
+            return None
+        fresh = judged.certificate.bind(entry.id, self._label_source(judged))
+        self._registry.certify(fresh)
+        return fresh.model_dump(mode="json")
+
+    # What the stages share
+
+    def _arm(self, name: str) -> Arm:
+        return Arm(name, self.folder / "arms" / name)
+
+    def _dataset(self, state: RoundState) -> Dataset:
+        return open_dataset(Path(state["dataset"]))
+
+    def _bound(self, student: Path) -> Agent[Any, Any]:
+        return self._agent.with_student(self._trainer.load(student))
+
+    def _outcomes(self, name: str) -> Outcomes:
+        return Outcomes.load(self._arm(name).outcomes)
+
+    def _stepper(self, stage: str) -> OnStep:
+        return lambda step: self.say(stage, step)
+
+    def _incumbent(self, state: RoundState) -> tuple[Agent[Any, Any], ReleaseEntry] | None:
+        """What answers now, where it is trusted and can still be loaded."""
+        if state["incumbent"] is None:
+            return None
+        entry = self._registry.get(state["incumbent"])
+        if entry.newest is None or entry.newest.withdrawn_at is not None:
+            return None
+        try:
+            release = self._registry.load(entry.id)
+            bound = self._bound(release.student)
+            if release.head is None or not release.has_parts(bound.release_parts()):
+                return None
+        except WeightsError:
+            return None
+        return bound, entry
+
+    def _incumbent_student(self, state: RoundState) -> Path | None:
+        if state["incumbent"] is None:
+            return None
+        try:
+            return self._registry.load(state["incumbent"]).student
+        except JourneymanError:
+            return None  # it is gone: begin from the base
+
+    def _held_out(self, state: RoundState) -> list[tuple[Part, DatasetRow]]:
+        """Tasks of the head and the calibration part.
+
+        After a drift alarm only labels made since then certify: the earlier ones are of traffic
+        that is no more.
+        """
+        dataset = self._dataset(state)
+        since = self._shifted_at()
+        certifying = [
+            row
+            for row in dataset.rows("calibration")
+            if since is None or datetime.fromisoformat(row.provenance["created_at"]) >= since
+        ]
+        return rows_of(dataset.rows("head"), "head") + rows_of(certifying, "calibration")
+
+    def _shifted_at(self) -> datetime | None:
+        shifted = None
+        for change in self._registry.history(self._agent.name):
+            if change.changed_at >= self._entry.started_at:
+                break
+            if change.action == "suspend":
+                shifted = change.changed_at
+            elif change.action == "resume":  # the alarm was false
+                shifted = None
+        return shifted
+
+    def _judged(self, name: str, state: RoundState, risk: Risk | None = None) -> Judged | None:
+        head = None
+        if name == "incumbent":
+            head = self._registry.load(str(state["incumbent"])).head
+        return judge(
+            self._outcomes(name), risk or self._options.risk, head=head, seed=self._options.seed
+        )
+
+    def _label_source(self, judged: Judged) -> LabelSource:
+        """The least trusted of the sources: a proof is worth no more than its weakest label."""
+        return max((item.label_source for item in judged.outcomes), key=TRUST.index)
+
+
+def _numbers(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: number for name, number in figures.items() if number is not None}

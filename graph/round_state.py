@@ -1,0 +1,92 @@
+"""What a round is told, and what it remembers between two stages.
+
+The state is plain JSON and small, since every stage writes it to the checkpoint; weights and tasks
+stay in files that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from journeyman.agents.trainer import TrainingStep
+from journeyman.graph.decision import Bars
+from journeyman.models.types import Risk
+from journeyman.traces.curate import Settings as CurationSettings
+from journeyman.traces.dataset_files import DatasetRow
+from journeyman.traces.decontaminate import Decontaminator
+
+STAGES = (
+    "collect",
+    "curate",
+    "teacher_check",
+    "train",
+    "evaluate",
+    "certify",
+    "decide",
+    "promote",
+)
+
+OnStage = Callable[[str, TrainingStep | None], None]
+"""Told which stage the round is in, and how far that is where it takes long."""
+
+
+@dataclass(frozen=True)
+class RoundOptions:
+    """What a round may be told.
+
+    Attributes:
+        risk: The target that certificates are made for.
+        curation: What curation may be told: the split's salt and shares above all.
+        bars: What a challenger has to pass; `looks` is counted by the round.
+        suites: Texts of suites, none of which may teach or certify.
+        seed: Of training and heads; the round's number is added.
+        fewest_lessons: Below, nothing is trained.
+        max_failed_labels: Share of the frontier's answers in [0, 1] that may fail hard checks or
+            contradict each other before the teacher itself is doubted.
+        slice_of: The slice of a held-out task, for the tests on slices.
+    """
+
+    risk: Risk = field(default_factory=Risk)
+    curation: CurationSettings = field(default_factory=CurationSettings)
+    bars: Bars = field(default_factory=Bars)
+    suites: Decontaminator | None = None
+    seed: int = 0
+    fewest_lessons: int = 10
+    max_failed_labels: float = 0.2
+    slice_of: Callable[[DatasetRow], str] | None = None
+
+
+class RoundState(TypedDict, total=False):
+    """What the checkpoint holds.
+
+    Attributes:
+        round_id: The round.
+        incumbent: Release that answered when the round began.
+        collected: Figures of `collect`.
+        curated: Figures of `curate`.
+        dataset: Folder of the data set.
+        dataset_hash: Its hash.
+        arms: By name, what is known of each student that competes.
+        challenger: The arm that is put up.
+        label_source: Who gave the labels.
+        decision: The verdict.
+        recertified: A newer certificate of the incumbent.
+        stop: Why the round ends early; empty where it goes on.
+        in_traffic: Release that answers when the round ends.
+    """
+
+    round_id: str
+    incumbent: str | None
+    collected: dict[str, Any]
+    curated: dict[str, int]
+    dataset: str
+    dataset_hash: str
+    arms: dict[str, dict[str, Any]]
+    challenger: str | None
+    label_source: str | None
+    decision: dict[str, Any]
+    recertified: dict[str, Any] | None
+    stop: str
+    in_traffic: str | None
