@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from journeyman.cli import ask, db, demo, doctor, releases, run, traces
+from journeyman.cli import ask, db, demo, doctor, escalations, releases, replay, run, traces
 from journeyman.cli.console import ExitCode, talk
 from journeyman.models.errors import JourneymanError
 
@@ -26,6 +26,10 @@ Examples:
   journeyman run snips --limit 200              a suite and its figures
 
   journeyman traces list                        what happened
+
+  journeyman escalations review                 say who was right
+
+  journeyman replay extraction --max-error 0.02 what could be certified, and saved
 """
 
 app = typer.Typer(
@@ -40,6 +44,8 @@ app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
 app.add_typer(releases.app, name="releases")
+app.command("replay")(replay.replay)
+app.add_typer(escalations.app, name="escalations")
 app.add_typer(traces.app, name="traces")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
