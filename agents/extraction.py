@@ -52,6 +52,7 @@ from journeyman.agents.taggings import (
 from journeyman.agents.trainer import Trainer
 from journeyman.models.errors import AgentError
 from journeyman.models.students.base import Student
+from journeyman.models.students.nearest import NearestTagger
 from journeyman.models.students.tagger import Tagger
 from journeyman.models.types import (
     Attempt,
@@ -188,7 +189,7 @@ class Extraction(Agent[ExtractionTask, Record]):
     @override
     def trainer(self) -> Trainer | None:
         """Teaches taggers; None where the student is something else."""
-        if not isinstance(self.student, Tagger):
+        if not isinstance(self.student, Tagger | NearestTagger):
             return None
         return ExtractionTrainer(self.specs, self.student.base)
 

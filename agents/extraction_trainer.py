@@ -7,6 +7,7 @@ come from or whether the student is any good.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from journeyman.agents.fields import FieldSpec
 from journeyman.agents.record import FieldSpan, Record, grounding_fault
 from journeyman.agents.trainer import Lesson, OnStep, Trained, TrainingStep
 from journeyman.models.errors import TrainingError
+from journeyman.models.students.nearest import NearestTagger, is_nearest
 from journeyman.models.students.tagger import Tagger
+from journeyman.models.training.nearest import write_nearest
 from journeyman.models.training.steps import TrainProgress
 from journeyman.models.training.tagger import TaggedText, train_tagger
 from journeyman.models.types import Example, Span, StudentKind
@@ -71,16 +74,29 @@ class ExtractionTrainer:
         )
 
     def untrained(self, lessons: Sequence[Lesson], out: Path) -> Trained | None:
-        """Not there yet."""
-        return None
+        """Write the student that marks what the nearest taught texts had marked.
 
-    def load(self, folder: Path) -> Tagger:
-        """The tagger of a folder that `train` wrote.
+        Raises:
+            TrainingError: Nothing can be learned from these lessons.
+            WeightsError: The folder is taken.
+        """
+        start = time.perf_counter()
+        examples = self._examples(lessons)
+        write_nearest(examples, self._labels, base=self.base, out=out)
+        return Trained(
+            seconds=time.perf_counter() - start,
+            num_examples=len(examples),
+            num_left_out=len(lessons) - len(examples),
+        )
+
+    def load(self, folder: Path) -> Tagger | NearestTagger:
+        """The student of a folder that `train` or `untrained` wrote.
 
         Raises:
             WeightsError: It is none, or one for other fields.
         """
-        return Tagger(weights=folder, labels=self._labels)
+        student = NearestTagger if is_nearest(folder) else Tagger
+        return student(weights=folder, labels=self._labels)
 
     def _examples(self, lessons: Sequence[Lesson]) -> list[TaggedText]:
         """What can be learned, in an order that only the content decides."""

@@ -66,6 +66,24 @@ def test_a_round_teaches_a_student_that_answers(tmp_path: Path) -> None:
     assert attempt.output.values == {"dish": "rice", "place": "Rome", "mood": None}
 
 
+def test_the_untrained_student_answers_by_what_is_nearest(tmp_path: Path) -> None:
+    agent = Extraction(Order, Tagger())
+    trainer = trainer_of(agent)
+    lost = Lesson(Example("extraction", {"text": "rice"}, {"values": {"dish": "stew"}}))
+    made = trainer.untrained([*lessons_of(agent), lost], tmp_path / "n")
+    assert made is not None
+    assert (made.num_examples, made.num_left_out) == (30, 1)
+    untrained = agent.with_student(trainer.load(tmp_path / "n"))
+    attempt = asyncio.run(untrained.attempt(ExtractionTask(text="bring Plum  cake to Rome")))
+    assert attempt.output.values == {"dish": "Plum cake", "place": "Rome", "mood": None}
+    assert attempt.note is None
+    blank = asyncio.run(agent.attempt(ExtractionTask(text="bring rice")))
+    assert attempt.evidence.keys() == blank.evidence.keys()
+    assert untrained.release != agent.release
+    following = trainer_of(untrained)
+    assert (following.kind, following.base) == (trainer.kind, trainer.base)
+
+
 def test_only_taggers_are_taught_here() -> None:
     scripted = ScriptedTagger(lambda _: ScriptedTagging())
     assert Extraction(Order, scripted).trainer() is None
