@@ -2,7 +2,7 @@
 
 The generator fills, by grammar, the same shape that the frontier is asked for, and both are read by
 the same code. Fields declared with `json_schema_extra={"verbatim": False}` may hold what the text
-only implies (a sentiment, a category, a summary). Nothing here knows how the generator is taught.
+only implies (a sentiment, a category, a summary). Nothing here knows how a generator learns.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
 from journeyman.agents.extraction import Extraction, ExtractionTask, prompt_line
 from journeyman.agents.fields import FieldSpec
+from journeyman.agents.generator_trainer import GeneratorTrainer
 from journeyman.agents.grounding import Document
+from journeyman.agents.quotes import read_quotes, write_quotes
 from journeyman.agents.record import Record
-from journeyman.models.errors import MalformedOutput
+from journeyman.agents.trainer import Lesson, Trainer
+from journeyman.models.errors import AgentError, MalformedOutput
 from journeyman.models.students.base import Student
-from journeyman.models.students.generator import Generation, Prompt
+from journeyman.models.students.generator import Generation, Generator, Prompt
+from journeyman.models.training.generator_rows import PromptedAnswer
 from journeyman.models.types import Attempt, Check, Example
 
 _PROMPT = """\
@@ -131,6 +135,53 @@ class GeneratedExtraction(Extraction):
         made = super().example(task, answer)
         target = made.target | {"answer": self.reference_answer(task, answer)}
         return Example(agent=made.agent, task=made.task, target=target, group=made.group)
+
+    @override
+    def trainer(self) -> Trainer | None:
+        """Teaches generators like the student; None where the student is no generator."""
+        if not isinstance(self.student, Generator):
+            return None
+        return GeneratorTrainer(self.student, self.prompted)
+
+    def prompted(self, lesson: Lesson) -> PromptedAnswer | None:
+        """A lesson as the student meets it: its prompt, and the JSON that the grammar lets through.
+
+        Returns:
+            None where there is nothing to learn: no such answer, or one that fails a hard check,
+            such as a verbatim value that stands nowhere in the text.
+        """
+        example = lesson.example
+        try:
+            task = self.input_type.model_validate(example.task)
+            answer = self._read_written(example.target["answer"])
+            record = self.parse_frontier(task, Attempt(None), answer)
+        except (ValidationError, MalformedOutput, KeyError, TypeError):
+            return None
+        if any(check.hard and not check.passed for check in self.checks(task, record)):
+            return None
+        return PromptedAnswer(
+            prompt=self.render(task).messages,
+            answer=json.dumps(answer, ensure_ascii=False),
+            rejected=self._rejected(task, lesson.rejected),
+            weight=lesson.weight,
+            source=example.group,
+        )
+
+    def _rejected(self, task: ExtractionTask, rejected: Any) -> str | None:
+        """A wrong record as the student would have written it."""
+        if rejected is None:
+            return None
+        try:
+            answer = self.reference_answer(task, Record.model_validate(rejected))
+        except (ValidationError, AgentError):
+            return None
+        return json.dumps(answer, ensure_ascii=False)
+
+    def _read_written(self, data: Any) -> dict[str, Any]:
+        """The answer with every key, in the order of the grammar."""
+        if not isinstance(data, Mapping):
+            raise MalformedOutput(f"The lesson's answer for agent {self.name!r} is no object.")
+        return write_quotes(self.specs, read_quotes(self.specs, data))
 
     @override
     def release_parts(self) -> dict[str, Any]:

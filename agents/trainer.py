@@ -23,10 +23,13 @@ class Lesson:
     Attributes:
         example: What the sub-agent's `example` made.
         weight: How often it should count; the mean over a data set is 1.
+        rejected: A wrong answer to the same task, in the sub-agent's output form, for students that
+            learn preferences; None where none is known.
     """
 
     example: Example
     weight: float = 1.0
+    rejected: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from journeyman.models.catalog import Base, check_complete, file_digest, resolve
-from journeyman.models.errors import ModelError, WeightsError
+from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
+from journeyman.models.students.chat import Messages, answer_ids, end_id, prompt_ids, stop_ids
 from journeyman.models.students.device import computing, pick_device
-from journeyman.models.students.tokens import encodable
 from journeyman.models.types import content_hash
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-Messages = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,11 @@ class CausalBase:
         self._lock = threading.RLock()  # one batch at a time: an adapter is a switch on the model
         self._loaded: _Loaded | None = None
 
+    @property
+    def device(self) -> str | None:
+        """The device that was asked for; None where it is for the machine to say."""
+        return self._device
+
     @cached_property
     def files(self) -> Base:
         """The base's files, converted or fetched at the first call.
@@ -104,31 +107,7 @@ class CausalBase:
         Raises:
             ModelError: The base has no chat template.
         """
-        tokenizer = self._load().tokenizer
-        texts = []
-        for prompt in prompts:
-            if isinstance(prompt, str):
-                texts.append(encodable(prompt))
-                continue
-            if not tokenizer.chat_template:
-                raise ModelError(
-                    f"Base model {self.name!r} has no chat template: give it plain text, or an "
-                    f"instruction-tuned base.",
-                    model=self.name,
-                )
-            texts.append(
-                encodable(
-                    tokenizer.apply_chat_template(
-                        [dict(message) for message in prompt],
-                        add_generation_prompt=True,
-                        tokenize=False,
-                    )
-                )
-            )
-        if not texts:
-            return []
-        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
+        return prompt_ids(self._load().tokenizer, prompts, name=self.name)
 
     @property
     def window(self) -> int:
@@ -162,6 +141,30 @@ class CausalBase:
             with loaded.adapted(adapter):
                 return loaded.decode(prompts, max_new_tokens, list(schemas), sampling)
 
+    def score(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[str],
+        *,
+        adapter: Path | None = None,
+    ) -> list[tuple[float, ...]]:
+        """Log-probability (nats) of each token of given answers, the end token included.
+
+        Args:
+            prompts: Token ids, none empty.
+            answers: One for each prompt; what the model should write after it.
+            adapter: Folder of a LoRA adapter; None is the base alone.
+
+        Raises:
+            WeightsError: The adapter is missing or does not fit the base.
+        """
+        if not prompts:
+            return []
+        with self._lock:
+            loaded = self._load()
+            with loaded.adapted(adapter):
+                return loaded.score(prompts, answers)
+
     def _load(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:
@@ -173,24 +176,12 @@ class _Loaded:
     """Model, tokenizer and grammars."""
 
     def __init__(self, base: Base, device: str, dtype: str) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         self._base = base
         self.device = device
-        with quiet_loading():
-            module, info = AutoModelForCausalLM.from_pretrained(
-                base.path,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=getattr(torch, dtype),
-                output_loading_info=True,
-            )
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-        check_complete(base, info["missing_keys"], made_anew=())
+        module, self.tokenizer = load_causal(base, dtype)
         self.module: Any = module.to(device).eval()
         self._plain = self.module
-        self._stop_ids = _stop_ids(self.module, self.tokenizer)
+        self._stop_ids = stop_ids(self.module, self.tokenizer)
         self._pad_id = int(self.tokenizer.pad_token_id or self._stop_ids[0])
         self._adapters: set[str] = set()
         self._grammars: Grammars | None = None
@@ -283,6 +274,14 @@ class _Loaded:
         decoded = [self._decoded(a, p) for a, p in zip(answers, log_probs, strict=True)]
         return [decoded[i : i + copies] for i in range(0, len(decoded), copies)]
 
+    def score(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        end = end_id(self.tokenizer, self._stop_ids)
+        return score_answers(
+            self.module, self.tokenizer, prompts, answers, end=end, device=self.device
+        )
+
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
@@ -361,8 +360,56 @@ def adapter_digest(adapter: Path) -> str:
     return content_hash(shaping, length=32)
 
 
-def _stop_ids(module: Any, tokenizer: Any) -> list[int]:
-    stated = module.generation_config.eos_token_id
-    if stated is None:
-        stated = tokenizer.eos_token_id
-    return [int(i) for i in stated] if isinstance(stated, list) else [int(stated)]
+def load_causal(base: Base, dtype: str) -> tuple[Any, Any]:
+    """The model and the tokenizer of a base, from its own files.
+
+    Raises:
+        WeightsError: Weights are missing from the files.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with quiet_loading():
+        module, info = AutoModelForCausalLM.from_pretrained(
+            base.path,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    check_complete(base, info["missing_keys"], made_anew=())
+    return module, tokenizer
+
+
+def score_answers(
+    module: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[str],
+    *,
+    end: int,
+    device: str,
+) -> list[tuple[float, ...]]:
+    """Log-probability (nats) of each token of given answers, the end token included.
+
+    Args:
+        module: A causal model, on `device`.
+        tokenizer: Its own.
+        prompts: Token ids, none empty.
+        answers: One for each prompt.
+        end: The token that ends an answer.
+        device: `cpu`, `cuda`, ...
+    """
+    import torch
+
+    scores = []
+    for prompt, answer in zip(prompts, answer_ids(tokenizer, answers, end), strict=True):
+        ids = torch.tensor([[*prompt, *answer]], device=device)
+        with computing(device), torch.inference_mode():
+            # The position before a token is the one that predicts it.
+            logits = module(input_ids=ids, logits_to_keep=len(answer) + 1).logits
+            logs = torch.log_softmax(logits[0, :-1].float(), dim=-1)
+            picked = logs.gather(1, ids[0, len(prompt) :, None])
+        scores.append(tuple(picked[:, 0].tolist()))
+    return scores

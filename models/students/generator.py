@@ -15,13 +15,8 @@ from typing import Any
 import numpy as np
 
 from journeyman.models.errors import ModelError
-from journeyman.models.students.causal import (
-    CausalBase,
-    Decoded,
-    Messages,
-    Sampling,
-    adapter_digest,
-)
+from journeyman.models.students.causal import CausalBase, Decoded, Sampling, adapter_digest
+from journeyman.models.students.chat import Messages
 from journeyman.models.students.tokens import length_sorted
 from journeyman.models.types import content_hash
 
@@ -130,6 +125,26 @@ class Generator:
         self.schema = schema
         self._sampling = Sampling(samples, temperature, seed)
 
+    def rebound(self, adapter: Path | None, *, base: CausalBase | None = None) -> Generator:
+        """One that writes by the same settings, with another adapter.
+
+        Args:
+            adapter: Folder of a LoRA adapter, safetensors; None is the untaught base.
+            base: Another base; None shares this one's weights.
+
+        Raises:
+            WeightsError: The folder is no LoRA adapter in safetensors.
+        """
+        return Generator(
+            base or self.base,
+            adapter=adapter,
+            max_new_tokens=self.max_new_tokens,
+            schema=self.schema,
+            samples=self._sampling.num_samples,
+            temperature=self._sampling.temperature,
+            seed=self._sampling.seed,
+        )
+
     @property
     def taught(self) -> bool:
         """Whether there is an adapter; the base alone answers too, but was taught nothing."""
@@ -172,6 +187,20 @@ class Generator:
             for i, answer in zip(batch, answers, strict=True):
                 result[i] = answer
         return [answer for answer in result if answer is not None]
+
+    def score(
+        self, prompts: Sequence[Prompt | Messages | str], answers: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Log-probability (nats) of each token of given answers, the end token included.
+
+        What a grammar would forbid is not left out: the numbers are the model's own.
+
+        Raises:
+            ModelError: The base has no chat template.
+            WeightsError: Base or adapter are missing, or do not fit each other.
+        """
+        messages = [item.messages if isinstance(item, Prompt) else item for item in prompts]
+        return self.base.score(self.base.prompt_ids(messages), answers, adapter=self.adapter)
 
     def _answers(
         self, rows: Sequence[Sequence[int]], schemas: Sequence[Mapping[str, Any] | None]
