@@ -8,6 +8,7 @@ a round that was killed takes up what is there. Knows nothing of rounds or traff
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,8 @@ from journeyman.agents.trainer import Trained
 from journeyman.graph.outcomes import Outcome, Outcomes
 from journeyman.models import scoring
 from journeyman.models.certificate import Certificate, certify
-from journeyman.models.confidence import ConfidenceHead
+from journeyman.models.confidence import ConfidenceHead, out_of_fold
+from journeyman.models.deferral import augrc
 from journeyman.models.errors import ConfigError
 from journeyman.models.types import Risk
 from journeyman.traces.payloads import encode
@@ -168,9 +170,27 @@ def judge(
     return Judged(calibration, head, scores, certify(scores, wrong, risk, grid))
 
 
-def num_right(outcomes: Outcomes) -> int:
-    """Right answers on the head part, whose labels do not certify: what arms are chosen by."""
-    return sum(item.right and item.allowed for item in outcomes.part("head"))
+def strength(outcomes: Outcomes, *, seed: int = 0) -> float:
+    """How well an arm would do, by the head part alone, whose labels do not certify.
+
+    The negative area under joint risk against coverage (AUGRC), with confidence from heads that saw
+    neither the task nor its group: it rewards being right and knowing when. Higher is better.
+
+    Returns:
+        Minus infinity where there is no task.
+    """
+    items = outcomes.part("head")
+    if not items:
+        return -math.inf
+    right = np.array([item.right for item in items])
+    confidence = np.zeros(len(items))
+    known = [i for i, item in enumerate(items) if item.allowed and item.evidence]
+    groups = [items[i].group for i in known]
+    if len(set(groups)) > 1:
+        confidence[known] = out_of_fold(
+            [items[i].evidence for i in known], [items[i].right for i in known], groups, seed
+        )
+    return -augrc(confidence, right)
 
 
 def same_evidence(first: Mapping[str, float], second: Mapping[str, float]) -> bool:

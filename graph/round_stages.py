@@ -13,7 +13,7 @@ from typing import Any
 
 from journeyman.agents.base import Agent
 from journeyman.agents.trainer import Lesson, OnStep, Trained, Trainer, TrainingStep
-from journeyman.graph.arms import Arm, Judged, judge, num_right, same_evidence
+from journeyman.graph.arms import Arm, Judged, judge, same_evidence, strength
 from journeyman.graph.decision import Contender, Decision, decide
 from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
 from journeyman.graph.round_state import OnStage, RoundOptions, RoundState
@@ -238,7 +238,10 @@ class Stages:
     def certify(self, state: RoundState) -> RoundState:
         """Choose the arm by labels that certify nothing, then prove what can be proved of it."""
         made = [name for name in ("trained", "untrained") if name in state["arms"]]
-        chosen = max(made, key=lambda name: (num_right(self._outcomes(name)), name == "trained"))
+        seed = self._options.seed
+        chosen = max(
+            made, key=lambda name: (strength(self._outcomes(name), seed=seed), name == "trained")
+        )
         arms = {name: dict(facts) for name, facts in state["arms"].items()}
         found: dict[str, Judged] = {}
         for name, facts in arms.items():

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -291,13 +291,19 @@ def _without_trust(standing: Standing, note: str) -> Standing:
     return replace(standing, trust=trust, note=note)
 
 
+def loaders_of(agents: Iterable[Agent[Any, Any]]) -> dict[str, Loader]:
+    """How the students of sub-agents are loaded, by name; those that do not learn are left out."""
+    trainers = {agent.name: agent.trainer() for agent in agents}
+    return {name: trainer.load for name, trainer in trainers.items() if trainer is not None}
+
+
 def trust_from(settings: Settings, store: Store, loaders: Mapping[str, Loader]) -> ReleaseTrust:
     """The trust that settings describe, by the releases that a store has on record.
 
     Args:
         settings: Where releases lie, and how many tasks are audited.
         store: An open store.
-        loaders: See `ReleaseTrust`.
+        loaders: See `ReleaseTrust`; `loaders_of` the sub-agents.
     """
     registry = Registry(store, Path(settings.data_dir))
     return ReleaseTrust(registry, loaders, audit_rate=settings.audit.rate)

@@ -16,6 +16,8 @@ from importlib.metadata import version
 
 from journeyman.graph.clients import frontier_from
 from journeyman.graph.settings import Settings
+from journeyman.graph.standing import TrustSource
+from journeyman.graph.trust import loaders_of, trust_from
 from journeyman.models.budget import Budget
 from journeyman.models.frontier import Frontier
 from journeyman.models.prices import Price, PriceBook
@@ -64,6 +66,8 @@ class ExecutionOptions:
         seed: Of that choice.
         reference: The reference frontier; None asks the configured one.
         run: How the runner works.
+        releases: Let releases in traffic answer what they are certified for; otherwise every
+            student is untaught and everything escalates.
         argv: The command line, for the record.
     """
 
@@ -72,6 +76,7 @@ class ExecutionOptions:
     seed: int = 0
     reference: ReferenceOptions | None = field(default_factory=ReferenceOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    releases: bool = True
     argv: tuple[str, ...] = ()
 
 
@@ -84,6 +89,9 @@ class Execution:
         store: Where the run is recorded.
         options: What to run, and how.
         progress: Told of passages being embedded.
+        staff: The suite's sub-agents, where they are there already.
+        scenarios: Run these, instead of what the options choose of the suite.
+        trust: What has been certified; by default what the store has on record.
 
     Raises:
         ConfigError: The suite's data or settings cannot be used.
@@ -97,6 +105,9 @@ class Execution:
         options: ExecutionOptions,
         *,
         progress: Progress | None = None,
+        staff: Staff | None = None,
+        scenarios: Sequence[Scenario] | None = None,
+        trust: TrustSource | None = None,
     ) -> None:
         self.suite = suite
         self.report = Report(suite)
@@ -107,10 +118,15 @@ class Execution:
         self._store = store
         self._options = options
         chosen = options.parts if options.parts is not None else default_parts(suite)
-        self.scenarios: list[Scenario] = list(
-            iter_scenarios(suite, parts=chosen, limit=options.limit, seed=options.seed)
-        )
-        self.staff: Staff = staff_for(suite, progress=progress) if self.scenarios else Staff({})
+        if scenarios is None:
+            scenarios = list(
+                iter_scenarios(suite, parts=chosen, limit=options.limit, seed=options.seed)
+            )
+        self.scenarios: Sequence[Scenario] = scenarios
+        if staff is None:
+            staff = staff_for(suite, progress=progress) if self.scenarios else Staff({})
+        self.staff: Staff = staff
+        self._trust = trust
 
     @property
     def trouble(self) -> Exception | None:
@@ -119,7 +135,11 @@ class Execution:
 
     async def run(self) -> AsyncGenerator[ScenarioResult, None]:
         """Run every scenario; each result is on record and in the report when it is yielded."""
-        with Recorder(self._store) as recorder, self._frontier() as frontier:
+        with (
+            Recorder(self._store) as recorder,
+            self._frontier() as frontier,
+            self._trusted() as trust,
+        ):
             self._recorder = recorder
             started = self._record()
             recorder.record(started)
@@ -133,6 +153,7 @@ class Execution:
                     shadow=self._options.reference is not None,
                     timeout_s=self.suite.spec.defaults.timeout,
                 ),
+                trust=trust,
             )
             status = "interrupted"
             try:
@@ -145,6 +166,17 @@ class Execution:
             finally:
                 recorder.record(self._ended(started, status))
                 await frontier.aclose()
+
+    @contextmanager
+    def _trusted(self) -> Iterator[TrustSource | None]:
+        if self._trust is not None or not self._options.releases:
+            yield self._trust
+            return
+        trust = trust_from(self._settings, self._store, loaders_of(self.staff.everyone.values()))
+        try:
+            yield trust
+        finally:
+            trust.close()
 
     @contextmanager
     def _frontier(self) -> Iterator[Frontier]:

@@ -107,6 +107,18 @@ def reward(metric: MetricName, expected: Expected, given: Given) -> float:
     return float(exact(expected, given))
 
 
+def quality_of(expected: Expected | None, given: Given) -> float:
+    """How good one answer is, in [0, 1]: the reciprocal rank of a ranking, else 1 if wholly right.
+
+    Where nothing is known of the task, nothing is wrong with it.
+    """
+    if expected is None:
+        return 1.0
+    if isinstance(expected, ExpectedRanking):
+        return reciprocal_rank(expected.grades, _ranking(given))
+    return float(exact(expected, given))
+
+
 def f1_by_label(pairs: Sequence[Pair]) -> dict[str, Estimate]:
     """F1 of each label or field that occurs in expected or given records, sorted by name."""
     labels, rows = _table(pairs)

@@ -19,6 +19,7 @@ from langchain_core.messages import HumanMessage
 
 from journeyman.graph.agent_graph import FrontierClient
 from journeyman.graph.orchestrator import Orchestrator, create_orchestrator
+from journeyman.graph.standing import TrustSource
 from journeyman.graph.state import Context, RunInput, Task
 from journeyman.models.errors import JourneymanError, ModelError
 from journeyman.models.types import Answer, Attempt, FrontierReply, FrontierRequest
@@ -44,6 +45,8 @@ class TaskResult:
         expected: What is right; None where nothing is known.
         given: What each arm answered; an arm that was not asked is absent.
         answer: The answer that left the system; None where the plan left the task out.
+        confidence: Probability that the student's attempt is right; None without a release.
+        accepted: The gate let the student's attempt out.
         frontier_cost_microusd: What asking the frontier costs for this task; None if unknown.
     """
 
@@ -52,6 +55,8 @@ class TaskResult:
     given: Mapping[Arm, Given]
     answer: Answer | None
     frontier_cost_microusd: int | None
+    confidence: float | None = None
+    accepted: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class _Seen:
     attempts: dict[str, Any] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+    gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_id: str = ""
 
 
@@ -120,6 +126,7 @@ class SuiteRunner:
         frontier: The large model.
         recorder: Where runs are recorded; None records nothing.
         options: How to run.
+        trust: What has been certified; None is the cold start.
     """
 
     def __init__(
@@ -129,12 +136,17 @@ class SuiteRunner:
         *,
         recorder: Recorder | None,
         options: RunOptions,
+        trust: TrustSource | None = None,
     ) -> None:
         self._staff = staff
         self._frontier = frontier
         self._options = options
         self._graph: Orchestrator = create_orchestrator(
-            list(staff.agents.values()), frontier, store=recorder, router=staff.router
+            list(staff.agents.values()),
+            frontier,
+            store=recorder,
+            router=staff.router,
+            trust=trust,
         )
 
     async def run(
@@ -229,6 +241,8 @@ class SuiteRunner:
             if event["type"] == "attempt":
                 seen.attempts[event["task_id"]] = event["output"]
                 seen.agents[event["task_id"]] = event["agent"]
+            elif event["type"] == "gate":
+                seen.gates[event["task_id"]] = event
             elif event["type"] == "answer":
                 seen.answers[event["task_id"]] = Answer.model_validate(event["answer"])
 
@@ -284,7 +298,16 @@ class SuiteRunner:
             arms["frontier"], cost = await self._ask(scenario, answer)
         else:
             cost = None
-        return TaskResult(answer.agent, expected, arms, answer, cost)
+        gate = seen.gates.get(task_id, {})
+        return TaskResult(
+            answer.agent,
+            expected,
+            arms,
+            answer,
+            cost,
+            confidence=gate.get("confidence"),
+            accepted=gate.get("action") == "accept",
+        )
 
     async def _ask(self, scenario: Scenario, answer: Answer) -> tuple[Given, int | None]:
         """The frontier's answer to a task that it was not asked, on the run's own budget."""

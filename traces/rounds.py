@@ -115,7 +115,7 @@ class RoundStore:
                     num_train=0,
                     num_calibration=0,
                     num_excluded=0,
-                    metrics={},
+                    metrics=encode({}),
                 )
             )
             return name
@@ -230,9 +230,10 @@ class RoundStore:
         def work(connection: Connection) -> None:
             if first is not None:
                 first(connection)
-            connection.execute(
-                update(_ROUNDS).where(_ROUNDS.c.id == round_id).values({**values, **figures})
-            )
+            columns = {**values, **figures}
+            if "metrics" in columns:
+                columns["metrics"] = encode(dict(columns["metrics"]))
+            connection.execute(update(_ROUNDS).where(_ROUNDS.c.id == round_id).values(columns))
 
         self._store.transact(work)
 
