@@ -56,7 +56,12 @@ from journeyman.agents.repair_search import (
     rewritten,
     search,
 )
-from journeyman.agents.repair_text import TEXT_VERSION, code_of
+from journeyman.agents.repair_text import (
+    GENERATOR_PROMPT,
+    TEXT_VERSION,
+    code_of,
+    generator_prompt,
+)
 from journeyman.agents.sandbox import Sandbox, Verdict
 from journeyman.models.errors import MalformedOutput
 from journeyman.models.slots import Slots
@@ -82,10 +87,6 @@ PROMPT = (
     "comments, and repair the fault itself: do not special-case the tests' inputs."
 )
 AGAIN = "This program still fails the tests: {failure}\nRepair it; answer with the whole program."
-GENERATOR_PROMPT = (
-    "Fix the bug in this Python code. Answer with the whole corrected code in one block.\n"
-    "{description}\n```python\n{code}\n```\nIt fails: {failure}"
-)
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {"code": {"type": "string"}},
@@ -242,12 +243,10 @@ class Debugging(Agent[DebuggingTask, Patch]):
         if self._writer is None:
             return []
         fault = scene.fault
-        prompt = GENERATOR_PROMPT.format(
-            description=fault.description.strip(),
-            code=fault.code,
-            failure=scene.failures[0] if scene.failures else "",
+        messages = generator_prompt(
+            fault.code, description=fault.description, failures=scene.failures
         )
-        answer = await self._writer.submit(Prompt(({"role": "user", "content": prompt},)))
+        answer = await self._writer.submit(Prompt(messages))
         known = {proposal.code for proposal in edits} | {fault.code}
         proposals = []
         for each in (answer, *answer.samples):

@@ -12,6 +12,11 @@ from collections.abc import Mapping, Sequence
 TEXT_VERSION = "1"
 """Raise it when the same task or candidate would read otherwise; it is part of the release id."""
 
+GENERATOR_PROMPT = (
+    "Fix the bug in this Python code. Answer with the whole corrected code in one block.\n"
+    "{description}\n```python\n{code}\n```\nIt fails: {failure}"
+)
+
 _DESCRIPTION, _FAILURE, _CODE, _LINE = 240, 120, 480, 100  # characters shown
 _FENCE = re.compile(
     r"^[ \t]*(```+|~~~+)[ \t]*([^\n`]*)\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL
@@ -103,6 +108,32 @@ def fences(text: str) -> list[tuple[str, str]]:
 def outside_fences(text: str) -> str:
     """The text without its fenced blocks."""
     return _FENCE.sub("", text)
+
+
+def generator_prompt(
+    code: str, *, description: str = "", failures: Sequence[str] = ()
+) -> tuple[dict[str, str], ...]:
+    """A task for the generator, as chat messages: what the code should do, and how it first fails.
+
+    Args:
+        code: The program.
+        description: What it should do.
+        failures: What failing tests say, the first of which is shown.
+    """
+    text = GENERATOR_PROMPT.format(
+        description=description.strip(), code=code, failure=failures[0] if failures else ""
+    )
+    return ({"role": "user", "content": text},)
+
+
+def written_code(code: str) -> str:
+    """A program as the generator should write it, so that `code_of` reads it again.
+
+    The fence is longer than any in the program.
+    """
+    longest = max((len(ticks) for ticks in re.findall("`{3,}", code)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}python\n{code.rstrip()}\n{fence}"
 
 
 def code_of(answer: str) -> str:
