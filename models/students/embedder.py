@@ -21,6 +21,7 @@ from journeyman.models.catalog import Base, check_complete, file_digest, resolve
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.device import computing, pick_device, set_threads
+from journeyman.models.students.folders import new_folder
 from journeyman.models.students.tokens import encodable, length_sorted, load_tokenizer, pad
 from journeyman.models.types import content_hash
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float32]
 
+_FACTS = "embedder.json"
+_QUERY_WEIGHTS = "query.safetensors"
 _SLAB = 4096  # texts tokenised at a time: bounds memory, and long enough to sort by length
 
 
@@ -110,6 +113,53 @@ class Embedder:
         self._load_lock = threading.Lock()
         self._tokenizer: Tokenizer | None = None
         self._towers: dict[str, torch.nn.Module] = {}
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        base: str | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+    ) -> Embedder:
+        """The embedder of a folder that `save` or `write_embedder` wrote.
+
+        Args:
+            folder: It names its base, which must be on this machine.
+            base: Where the base is now, if not where it was when the folder was written.
+            device: As for the class.
+            dtype: As for the class.
+
+        Raises:
+            WeightsError: The folder is no embedder, or its base is missing or another one.
+        """
+        facts = _read_facts(folder)
+        weights = folder / _QUERY_WEIGHTS if facts["taught"] else None
+        embedder = cls(base or facts["base"], query_weights=weights, device=device, dtype=dtype)
+        if embedder.base.digest != facts["base_digest"]:
+            raise WeightsError(
+                f"The embedder in {str(folder)!r} belongs to another base than "
+                f"{embedder.base.name!r}: name the base that it was taught on.",
+                model=embedder.base.name,
+            )
+        return embedder
+
+    def save(self, folder: Path) -> None:
+        """Write the embedder to a new folder: its base by name, and what it was taught.
+
+        Raises:
+            WeightsError: There is something in the folder, or the query weights are unreadable.
+        """
+        module = None
+        if self._query_weights is not None:
+            module = load_tower(self.base, self._query_weights)
+        write_embedder(folder, self.base, module)
+
+    @property
+    def query_weights(self) -> Path | None:
+        """File of the taught query side; None where nothing was taught."""
+        return self._query_weights
 
     @property
     def taught(self) -> bool:
@@ -292,6 +342,46 @@ def save_tower(module: torch.nn.Module, base: Base, path: Path) -> None:
     state: Mapping[str, torch.Tensor] = module.state_dict()
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     save_file(kept, path, metadata={"format": "pt", "base": base.digest})
+
+
+def write_embedder(folder: Path, base: Base, module: torch.nn.Module | None) -> None:
+    """Write an embedder's folder, which appears complete or not at all.
+
+    The base is named, not copied.
+
+    Args:
+        folder: It does not exist yet, or is empty.
+        base: Base of both sides.
+        module: The taught query side; None where it is the base itself.
+
+    Raises:
+        WeightsError: There is something in the folder.
+    """
+    facts = {
+        "student": "embedder",
+        "base": base.name,
+        "base_digest": base.digest,
+        "taught": module is not None,
+    }
+    with new_folder(folder, "embedder") as work:
+        if module is not None:
+            save_tower(module, base, work / _QUERY_WEIGHTS)
+        (work / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts = _read_json(folder / _FACTS)
+    except (OSError, ValueError) as error:
+        facts = {"student": type(error).__name__}
+    kinds = {"student": str, "base": str, "base_digest": str, "taught": bool}
+    sound = all(isinstance(facts.get(name), kind) for name, kind in kinds.items())
+    if not sound or facts["student"] != "embedder":
+        raise WeightsError(
+            f"The folder {str(folder)!r} is no embedder: teach one there, or restore its "
+            f"{_FACTS!r}."
+        )
+    return facts
 
 
 def _read_json(path: Path) -> dict[str, Any]:
