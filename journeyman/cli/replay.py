@@ -225,7 +225,7 @@ def _caveats(done: Replay) -> str:
         "A replay certifies nothing: that takes a round, on labels kept apart.",
         "Saved is accepted x (1 - audits), less the student's share of the price; not teaching.",
     ]
-    if done.label_sources.get("frontier"):
+    if done.label_source == "frontier":
         lines.insert(1, "Where the frontier is wrong itself, that comes on top of the error.")
     if done.is_grid_own:
         lines.append(
