@@ -352,6 +352,7 @@ class AgentNodes:
 
     def _escalation(self, outcome: Outcome, queued: bool) -> dict[str, Any]:
         status = "answered" if outcome.error is None else "queued" if queued else "failed"
+        frontier = self._services.frontier
         return {
             "status": status,
             "output": None if outcome.output is None else outcome.output.model_dump(mode="json"),
@@ -362,7 +363,10 @@ class AgentNodes:
             "cost_microusd": outcome.cost_microusd,
             "latency_ms": outcome.latency_ms,
             "error": None if outcome.error is None else str(outcome.error),
-            "frontier": self._services.frontier.model if self._services.frontier else "",
+            "frontier": frontier.model if frontier else "",
+            # A user's own client need not say: then its answers are a frontier's, free to teach.
+            "label_source": getattr(frontier, "label_source", "frontier"),
+            "trainable": getattr(frontier, "trainable", True),
         }
 
     def _agreement(self, student: Any, frontier: Any) -> bool | None:

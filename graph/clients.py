@@ -34,6 +34,7 @@ def frontier_from(settings: Settings, store: Store | None) -> Frontier | None:
         max_concurrency=chosen.max_concurrency,
         max_tries=chosen.max_tries,
         timeout_s=chosen.timeout_seconds,
+        trainable=chosen.trainable,
     )
 
 

@@ -332,6 +332,8 @@ def _escalation(
         student_output=record.attempt["output"],
         frontier_output=escalation["output"],
         agreement=escalation["agreement"],
+        label_source=escalation["label_source"],
+        trainable=escalation["trainable"],
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_microusd=escalation["cost_microusd"],

@@ -12,10 +12,12 @@ from typing import Any, TypedDict
 
 from journeyman.agents.trainer import TrainingStep
 from journeyman.graph.decision import Bars
+from journeyman.graph.settings import Settings
 from journeyman.models.types import Risk
 from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.dataset_files import DatasetRow
 from journeyman.traces.decontaminate import Decontaminator
+from journeyman.traces.split import Shares
 
 STAGES = (
     "collect",
@@ -90,3 +92,24 @@ class RoundState(TypedDict, total=False):
     recertified: dict[str, Any] | None
     stop: str
     in_traffic: str | None
+
+
+def options_from(settings: Settings, suites: Decontaminator | None = None) -> RoundOptions:
+    """The options that settings describe.
+
+    Args:
+        settings: Target, shares and bars.
+        suites: Texts of suites, none of which may teach or certify.
+
+    Raises:
+        ConfigError: The shares leave nothing to teach.
+    """
+    chosen = settings.round
+    return RoundOptions(
+        risk=settings.risk,
+        curation=CurationSettings(shares=Shares(chosen.calibration, chosen.head)),
+        bars=Bars(margin=chosen.margin),
+        suites=suites,
+        seed=chosen.seed,
+        max_failed_labels=chosen.max_failed_labels,
+    )

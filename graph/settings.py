@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from journeyman.models.errors import ConfigError
+from journeyman.models.types import Risk
 
 FILE_NAME = "journeyman.toml"
 
@@ -50,6 +51,9 @@ class FrontierSettings(BaseModel):
     max_concurrency: int = Field(default=8, ge=1, description="Calls in flight at once.")
     max_tries: int = Field(default=4, ge=1, description="Tries of one call, the first included.")
     timeout_seconds: float = Field(default=60, gt=0, description="Limit of one try.")
+    trainable: bool = Field(
+        default=True, description="The provider's terms allow training on its answers."
+    )
 
 
 class BudgetSettings(BaseModel):
@@ -74,6 +78,29 @@ class AuditSettings(BaseModel):
     )
 
 
+class RoundSettings(BaseModel):
+    """How rounds teach, and what a new student has to pass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calibration: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the labelled tasks that certifies, for ever."
+    )
+    head: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share that the confidence head is fitted on.",
+    )
+    margin: float = Field(
+        default=0.05, gt=0, lt=1, description="Loss of quality that is still called no loss."
+    )
+    max_failed_labels: float = Field(
+        default=0.2, ge=0, le=1, description="Share of doubtful labels that stops a round."
+    )
+    seed: int = Field(default=0, description="Of training and confidence heads.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -92,6 +119,8 @@ class Settings(BaseSettings):
     frontier: FrontierSettings = Field(default_factory=FrontierSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    risk: Risk = Field(default_factory=Risk, description="The error that you can live with.")
+    round: RoundSettings = Field(default_factory=RoundSettings)
 
     @classmethod
     def settings_customise_sources(

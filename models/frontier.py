@@ -48,7 +48,13 @@ from journeyman.models.loop_clients import LoopClients
 from journeyman.models.prices import PriceBook
 from journeyman.models.slots import Slots
 from journeyman.models.structured import Dialect, SchemaChecks, Structure, parse_object
-from journeyman.models.types import FrontierReply, FrontierRequest, Usage, content_hash
+from journeyman.models.types import (
+    FrontierReply,
+    FrontierRequest,
+    LabelSource,
+    Usage,
+    content_hash,
+)
 
 TASK_HEADER = "X-Journeyman-Task"
 _DEFAULT_URL = "https://api.openai.com/v1"
@@ -109,6 +115,8 @@ class Frontier:
         temperature: Sent where it is set; some models refuse any but their own.
         extra_body: Further fields of the request, e.g. `{"reasoning_effort": "low"}`.
         breaker: When to stop asking; by default after 5 failed requests in a row, for 30 s.
+        label_source: What its answers are as labels; `reference` for a stand-in.
+        trainable: The provider's terms allow training on its answers.
         sleep, clock, seed: Waiting, monotonic seconds and jitter, for tests.
 
     Raises:
@@ -136,6 +144,8 @@ class Frontier:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         seed: int | None = None,
+        label_source: LabelSource = "frontier",
+        trainable: bool = True,
     ) -> None:
         _require_positive(
             max_concurrency=max_concurrency,
@@ -144,6 +154,8 @@ class Frontier:
             deadline_s=deadline_s,
         )
         self.model = model
+        self.label_source = label_source
+        self.trainable = trainable
         self._url = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
         self._address = _address(self._url)
         self._is_local = _is_loopback(self._address.hostname or "")

@@ -206,6 +206,7 @@ class Execution:
                 ),
                 max_concurrency=max(8, self._options.run.concurrency),
                 timeout_s=self._settings.frontier.timeout_seconds,
+                label_source="reference",
             )
 
     def _record(self) -> SuiteRunRecord:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from journeyman.cli import ask, db, demo, doctor, escalations, releases, replay, run, traces
+from journeyman.cli import round as rounds
 from journeyman.cli.console import ExitCode, talk
 from journeyman.models.errors import JourneymanError
 
@@ -29,6 +30,8 @@ Examples:
 
   journeyman escalations review                 say who was right
 
+  journeyman round all                          teach from it, and trust what is proved
+
   journeyman replay extraction --max-error 0.02 what could be certified, and saved
 """
 
@@ -43,6 +46,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
+app.command("round")(rounds.round_)
+app.add_typer(rounds.app, name="rounds")
 app.add_typer(releases.app, name="releases")
 app.command("replay")(replay.replay)
 app.add_typer(escalations.app, name="escalations")
