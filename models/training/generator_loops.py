@@ -27,7 +27,7 @@ from journeyman.models.training.generator_rows import Row
 from journeyman.models.training.steps import shuffled_batches
 
 _IGNORED = -100  # what torch's cross entropy leaves out
-_MOST_TOKENS = {"cpu": 2048, "cuda": 16384}  # in one forward pass; a 135M model keeps 1 MB for each
+_MOST_TOKENS = {"cpu": 1024, "cuda": 16384}  # in one forward pass; a 135M model keeps 1 MB for each
 _MOST_LOGITS = 2**27  # in one forward pass: 512 MB in float32
 _PATIENCE = 1  # epochs without a better held-out loss; at these rates a second is never better
 _STATE = "trainer_state.json"  # what a checkpoint gets last
@@ -326,7 +326,7 @@ def _settings(
     """What both loops are told. `widest`: positions of a row at most that get logits."""
     place = schedule.device.partition(":")[0]
     vocabulary = int(model.config.get_text_config().vocab_size)
-    most = min(_MOST_TOKENS.get(place, 2048) // max(lengths), _MOST_LOGITS // vocabulary // widest)
+    most = min(_MOST_TOKENS.get(place, 1024) // max(lengths), _MOST_LOGITS // vocabulary // widest)
     size = schedule.batch_size
     micro = max(d for d in range(1, size + 1) if size % d == 0 and d <= max(most, 1))
     on_cuda = place == "cuda"

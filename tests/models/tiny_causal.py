@@ -65,7 +65,7 @@ def tiny_lessons(num_examples: int = 24, *, pairs: bool = False) -> list[Prompte
     answers = {"a": "yes", "b": "no"}
     rows = []
     for i in range(num_examples):
-        letter = "ab"[i % 2]
-        wrong = answers["ab"[(i + 1) % 2]] if pairs else None
+        letter = "ab"[i // 2 % 2]
+        wrong = answers["ba"[i // 2 % 2]] if pairs else None
         rows.append(PromptedAnswer(chat(f"{letter}{i}"), answers[letter], rejected=wrong))
     return rows
