@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from journeyman.cli import ask, db, demo, doctor, escalations, releases, replay, run, traces
+from journeyman.cli import ask, curve, db, demo, doctor, escalations, releases, replay, run, traces
 from journeyman.cli import round as rounds
 from journeyman.cli.console import ExitCode, talk
 from journeyman.models.errors import JourneymanError
@@ -48,6 +48,7 @@ app.command("ask")(ask.ask)
 app.command("run")(run.run)
 app.command("round")(rounds.round_)
 app.add_typer(rounds.app, name="rounds")
+app.command("curve")(curve.curve)
 app.add_typer(releases.app, name="releases")
 app.command("replay")(replay.replay)
 app.add_typer(escalations.app, name="escalations")
