@@ -317,6 +317,12 @@ class Index:
         row = state.rows.get(passage_id)
         return None if row is None else state.passages[row]
 
+    def vector(self, passage_id: str) -> NDArray[np.float32] | None:
+        """The passage's vector by the document tower; None where there is none."""
+        state = self._state
+        row = state.rows.get(passage_id)
+        return None if row is None or state.vectors is None else np.asarray(state.vectors[row])
+
     def parts(self) -> dict[str, Any]:
         """What shapes an answer beside the corpus: words and document tower."""
         return {"lexical": self.settings.parts(), "document_tower": self._document_tower}

@@ -22,10 +22,13 @@ from journeyman.agents.base import Agent, Ask, Escalated
 from journeyman.agents.embeddings import DocumentEmbedder
 from journeyman.agents.excerpt import excerpt
 from journeyman.agents.passages import Passage
+from journeyman.agents.retrieval_trainer import RetrievalTrainer
 from journeyman.agents.search import Found, Fusion, SearchIndex
 from journeyman.agents.search_evidence import search_evidence
+from journeyman.agents.search_student import SearchStudent
 from journeyman.models.errors import ConfigError, MalformedOutput
 from journeyman.models.students.base import Student
+from journeyman.models.students.embedder import Embedder
 from journeyman.models.types import Attempt, Check, Example, FrontierRequest
 
 Vector = NDArray[np.float32]
@@ -138,10 +141,11 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
 
     Args:
         index: What is searched; its vectors must come from the student's document tower.
-        student: An `Embedder`; None searches by words alone.
+        student: An `Embedder` or `SearchStudent`; None searches by words alone.
         name: Unique in a graph.
         description: What it finds; the router reads it.
-        fusion: How the lists by vector and by words become one; `Fusion.tuned` fits it.
+        fusion: How the lists by vector and by words become one; a `SearchStudent` brings its own,
+            fitted to lessons, unless it is given.
         depth: Candidates that the frontier is shown.
         max_relevant: Passages that the frontier may say answer a question. Few, since every one
             of them counts as a right first place for the student.
@@ -167,7 +171,8 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         self.name = name
         self.description = description
         self.index = index
-        self.fusion = fusion or Fusion()
+        taught = student.fusion if isinstance(student, SearchStudent) else None
+        self.fusion = fusion or taught or Fusion()
         self._depth = depth
         self._max_relevant = max_relevant
         self._k = k
@@ -175,13 +180,29 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
 
     @override
     def with_student(self, student: Student[Any, Any]) -> Self:
-        """The same search with another query tower.
+        """The same search with another query tower, and with the fusion that was taught with it.
 
         Raises:
             ConfigError: The index was built with another document tower.
         """
         _check_tower(self.index, student, self.name)
-        return super().with_student(student)
+        bound = super().with_student(student)
+        if isinstance(student, SearchStudent):
+            bound.fusion = student.fusion
+        return bound
+
+    @override
+    def trainer(self) -> RetrievalTrainer | None:
+        """Teaches the query tower and the weight of its list; None for a search without vectors."""
+        embedder = self._embedder
+        if self.index.dimension is None or not isinstance(embedder, Embedder):
+            return None
+        return RetrievalTrainer(self.index, self.fusion, embedder.base.name)
+
+    @property
+    def _embedder(self) -> Student[str, Any]:
+        own = self.student
+        return own.embedder if isinstance(own, SearchStudent) else own
 
     # The student's part.
 
@@ -401,6 +422,7 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         """Also words, document tower, fusion, depth and prompt; not the corpus."""
         return {
             **super().release_parts(),
+            "student": self._embedder.fingerprint(),  # the fusion is named below
             "index": self.index.parts(),
             "fusion": self.fusion.parts(),
             "settings": [self._depth, self._max_relevant, _SNIPPET_CHARS, _SHOWN_CHARS],

@@ -85,6 +85,10 @@ class RetrieverIndex:
         with self._lock:
             return self._shown.get(passage_id)
 
+    def vector(self, _passage_id: str) -> None:
+        """Never one: the retriever's vectors are its own."""
+        return
+
     def parts(self) -> dict[str, Any]:
         """The retriever's class and the name given to it."""
         kind = type(self._retriever)

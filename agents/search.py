@@ -153,6 +153,10 @@ class SearchIndex(Protocol):
         """The passage of that id; None where there is none."""
         ...
 
+    def vector(self, passage_id: str) -> NDArray[np.float32] | None:
+        """The passage's vector by the document tower; None where there is none."""
+        ...
+
     def parts(self) -> dict[str, Any]:
         """Its settings that shape an answer, JSON-compatible; the corpus is not among them."""
         ...

@@ -233,7 +233,8 @@ class _ByLength(DefaultBatchSampler):  # type: ignore[misc]  # the library ships
         yield from shuffled_batches(self._lengths, self.batch_size, self._order)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._lengths) / self.batch_size)
+        num_batches: int = math.ceil(len(self._lengths) / self.batch_size)
+        return num_batches
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # the library ships no types
