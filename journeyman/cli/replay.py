@@ -225,8 +225,8 @@ def _caveats(done: Replay) -> str:
         "A replay certifies nothing: that takes a round, on labels kept apart.",
         "Saved is accepted x (1 - audits), less the student's share of the price; not teaching.",
     ]
-    if done.label_source == "frontier":
-        lines.insert(1, "Where the frontier is wrong itself, that comes on top of the error.")
+    if done.label_source in {"frontier", "reference"}:
+        lines.insert(1, "Where that source is wrong itself, it comes on top of the error.")
     if done.is_grid_own:
         lines.append(
             "No unlabelled attempts are on record: the thresholds tried are the labelled ones' own."

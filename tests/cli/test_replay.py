@@ -98,6 +98,7 @@ def test_a_table_for_people_says_whose_agreement_it_is_and_that_it_certifies_not
     done = journeyman(cold, "replay", "triage", "--max-error", "0.05", "--audit-rate", "0")
     assert done.returncode == 0, done.stderr
     assert "agreement with the label source: 150 frontier" in done.stdout
+    assert "wrong itself, it comes on top" in done.stdout
     assert "A replay certifies nothing" in done.stdout
     assert "\n*" in done.stdout
     assert "out of fold" in done.stdout
