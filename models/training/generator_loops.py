@@ -242,7 +242,9 @@ def sft_trainer(
         settings |= _watching()
     trainer = AnswerTrainer(
         model=model,
-        args=SFTConfig(**settings, max_length=None, packing=False, completion_only_loss=True),
+        args=_on_one_device(
+            SFTConfig(**settings, max_length=None, packing=False, completion_only_loss=True)
+        ),
         train_dataset=_answers(rows),
         eval_dataset=_answers(held_out) if held_out else None,
         processing_class=tokenizer,
@@ -271,12 +273,14 @@ def dpo_trainer(
     settings = _settings(schedule, [2 * length for length in lengths], 2 * max(lengths), model)
     trainer = PreferenceTrainer(
         model=model,
-        args=DPOConfig(
-            **settings,
-            max_length=None,
-            beta=beta,
-            loss_type=["sigmoid", "sft"],
-            loss_weights=[1.0, 0.2],
+        args=_on_one_device(
+            DPOConfig(
+                **settings,
+                max_length=None,
+                beta=beta,
+                loss_type=["sigmoid", "sft"],
+                loss_weights=[1.0, 0.2],
+            )
         ),
         train_dataset=datasets.Dataset.from_list([_pair_row(row) for row in rows]),
         processing_class=tokenizer,
@@ -354,6 +358,12 @@ def _settings(
         "disable_tqdm": True,
         "push_to_hub": False,
     }
+
+
+def _on_one_device(args: Any) -> Any:
+    """Without this a process that sees several GPUs would split batches, which TRL refuses."""
+    args._n_gpu = min(args.n_gpu, 1)  # noqa: SLF001  # no argument sets it
+    return args
 
 
 def _watching() -> dict[str, Any]:
