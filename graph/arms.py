@@ -92,12 +92,14 @@ class Judged:
         head: Evidence -> probability.
         scores: Confidence in each task (n,); minus infinity where the gate never accepts.
         certificate: Not bound to a release yet.
+        grid: Scores whose labels have no part in the proof.
     """
 
     outcomes: tuple[Outcome, ...]
     head: ConfidenceHead
     scores: Floats
     certificate: Certificate
+    grid: Floats
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -111,6 +113,11 @@ class Judged:
             return np.zeros(len(self.scores), dtype=bool)
         accepted: NDArray[np.bool_] = self.scores >= self.certificate.threshold
         return accepted
+
+    def coverage_on(self, rows: NDArray[np.intp]) -> float:
+        """Coverage of the certificate that these tasks alone, by position (m,), would give."""
+        proof = certify(self.scores[rows], ~self.right[rows], self.certificate.risk, self.grid)
+        return proof.coverage
 
     def figures(self) -> dict[str, float | None]:
         """Quality, coverage, AUROC, Brier score and calibration error."""
@@ -167,7 +174,7 @@ def judge(
     grid = scores_of(head, fitted)
     if risk.kind == "selective" and not np.isfinite(grid).any():
         return None
-    return Judged(calibration, head, scores, certify(scores, wrong, risk, grid))
+    return Judged(calibration, head, scores, certify(scores, wrong, risk, grid), grid)
 
 
 def strength(outcomes: Outcomes, *, seed: int = 0) -> float:

@@ -8,13 +8,21 @@ explain promotes. Knows no release, no file and no student.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from journeyman.models.comparison import PairedComparison, compare_paired, compare_slices
+from journeyman.models.bounds import delta_at_look
+from journeyman.models.comparison import (
+    Measure,
+    MeasureComparison,
+    PairedComparison,
+    compare_measures,
+    compare_paired,
+    compare_slices,
+)
 from journeyman.models.errors import ConfigError
 
 Verdict = Literal["promote", "keep", "reject"]
@@ -43,7 +51,7 @@ class Bars(BaseModel):
     @property
     def spent_level(self) -> float:
         """The level of this look."""
-        return self.level * 6 / (np.pi**2 * self.looks**2)
+        return delta_at_look(self.level, self.looks)
 
 
 class Test(BaseModel):
@@ -73,7 +81,7 @@ class Decision(BaseModel):
         reason: One sentence.
         tests: Everything that was asked.
         quality: Challenger against incumbent on the same tasks; None where nothing answers yet.
-        coverage: The same for "accepted under its certificate".
+        coverage: The same for the share that its certificate lets out.
         slices: The same for each slice that is large enough.
     """
 
@@ -83,7 +91,7 @@ class Decision(BaseModel):
     reason: str
     tests: tuple[Test, ...] = ()
     quality: PairedComparison | None = None
-    coverage: PairedComparison | None = None
+    coverage: MeasureComparison | None = None
     slices: dict[str, PairedComparison] = {}
 
 
@@ -94,6 +102,9 @@ class Contender:
         release: Its id.
         right: Whether its answer is right, for each task (n,).
         accepted: Whether its certificate lets the answer out, for each task (n,).
+        coverage_on: Share that its certificate would let out, had it been made for these tasks;
+            with None the threshold is taken as given.
+        shortfall: Why nothing is certified, and what it would take; empty where something is.
         latency_ms: Median of an attempt alone; None where it was not measured.
     """
 
@@ -103,11 +114,15 @@ class Contender:
         right: ArrayLike,
         accepted: ArrayLike,
         *,
+        coverage_on: Measure | None = None,
+        shortfall: str = "",
         latency_ms: float | None = None,
     ) -> None:
         self.release = release
         self.right: NDArray[np.bool_] = np.asarray(right, dtype=bool)
         self.accepted: NDArray[np.bool_] = np.asarray(accepted, dtype=bool)
+        self.coverage_on = coverage_on or (lambda rows: float(self.accepted[rows].mean()))
+        self.shortfall = shortfall
         self.latency_ms = latency_ms
         if self.right.shape != self.accepted.shape or self.right.ndim != 1:
             raise ConfigError(
@@ -146,7 +161,8 @@ def decide(
     if coverage == 0:
         return Decision(
             verdict="keep",
-            reason="Nothing can be certified for it yet, so it would answer nothing.",
+            reason=challenger.shortfall
+            or "Nothing can be certified for it yet, so it would answer nothing.",
         )
     if incumbent is None:
         return Decision(
@@ -169,7 +185,10 @@ def decide(
     tests = [
         _golden_test(challenger, incumbent, golden),
         _loss_test("quality", quality, bars),
-        *(_loss_test(f"quality of {name!r}", found, bars) for name, found in parts.items()),
+        *(
+            _loss_test(f"quality of {name!r}", part, bars, len(parts))
+            for name, part in parts.items()
+        ),
         _coverage_test(covered, bars),
         _latency_test(challenger, incumbent, bars),
     ]
@@ -189,11 +208,18 @@ def _compare(
     incumbent: Contender,
     bars: Bars,
     groups: Sequence[Hashable] | None,
-) -> tuple[PairedComparison, PairedComparison]:
-    facts: dict[str, Any] = {"margin": bars.margin, "level": bars.spent_level, "groups": groups}
+) -> tuple[PairedComparison, MeasureComparison]:
     return (
-        compare_paired(incumbent.right, challenger.right, **facts),
-        compare_paired(incumbent.accepted, challenger.accepted, **facts),
+        compare_paired(
+            incumbent.right,
+            challenger.right,
+            margin=bars.margin,
+            level=bars.spent_level,
+            groups=groups,
+        ),
+        compare_measures(
+            incumbent.coverage_on, challenger.coverage_on, len(challenger.right), groups=groups
+        ),
     )
 
 
@@ -216,8 +242,9 @@ def _is_worse(found: PairedComparison, level: float) -> bool:
     return found.losses > found.wins and found.mcnemar_p <= level
 
 
-def _loss_test(name: str, found: PairedComparison, bars: Bars) -> Test:
-    if _is_worse(found, bars.level):
+def _loss_test(name: str, found: PairedComparison, bars: Bars, num_tests: int = 1) -> Test:
+    # Of many slices one will look worse by luck alone, unless they share the level.
+    if _is_worse(found, bars.level / num_tests):
         outcome: Literal["passed", "failed", "open"] = "failed"
     else:
         outcome = "passed" if found.is_non_inferior else "open"
@@ -232,17 +259,17 @@ def _loss_test(name: str, found: PairedComparison, bars: Bars) -> Test:
     )
 
 
-def _coverage_test(covered: PairedComparison, bars: Bars) -> Test:
+def _coverage_test(covered: MeasureComparison, bars: Bars) -> Test:
     if covered.difference >= 0:
         outcome: Literal["passed", "failed", "open"] = "passed"
     else:
-        outcome = "failed" if _is_worse(covered, bars.level) else "open"
+        outcome = "failed" if covered.p_value <= bars.level else "open"
     return Test(
         name="certified coverage not lower",
         outcome=outcome,
         detail=(
-            f"{covered.candidate:.1%} against {covered.incumbent:.1%}; {covered.wins} won, "
-            f"{covered.losses} lost, McNemar p {covered.mcnemar_p:.2g}"
+            f"{covered.candidate:.1%} against {covered.incumbent:.1%}, give or take "
+            f"{covered.standard_error:.1%}; p {covered.p_value:.2g}"
         ),
     )
 
@@ -260,7 +287,7 @@ def _latency_test(challenger: Contender, incumbent: Contender, bars: Bars) -> Te
 
 
 def _verdict(
-    tests: Sequence[Test], quality: PairedComparison, covered: PairedComparison, bars: Bars
+    tests: Sequence[Test], quality: PairedComparison, covered: MeasureComparison, bars: Bars
 ) -> tuple[Verdict, str]:
     failed = [test for test in tests if test.outcome == "failed"]
     unsure = [test for test in tests if test.outcome == "open"]
@@ -268,13 +295,18 @@ def _verdict(
         return "reject", f"It failed {failed[0].name!r}: {failed[0].detail}."
     if unsure:
         return "keep", f"Too little is known for {unsure[0].name!r}: {unsure[0].detail}."
-    for what, found in (("certified coverage", covered), ("quality", quality)):
-        if found.wins > found.losses and found.mcnemar_p <= bars.level:
-            return "promote", (
-                f"Its {what} is higher: {found.candidate:.3f} against {found.incumbent:.3f} "
-                f"(McNemar p {found.mcnemar_p:.2g}), and nothing is worse."
-            )
+    if covered.difference > 0 and covered.p_value <= bars.level:
+        return "promote", _gain("certified coverage", covered, covered.p_value)
+    if quality.wins > quality.losses and quality.mcnemar_p <= bars.level:
+        return "promote", _gain("quality", quality, quality.mcnemar_p)
     return "keep", (
         f"No gain is shown: certified coverage {covered.candidate:.3f} against "
         f"{covered.incumbent:.3f}, quality {quality.candidate:.3f} against {quality.incumbent:.3f}."
+    )
+
+
+def _gain(what: str, found: PairedComparison | MeasureComparison, p_value: float) -> str:
+    return (
+        f"Its {what} is higher: {found.candidate:.3f} against {found.incumbent:.3f} "
+        f"(p {p_value:.2g}), and nothing is worse."
     )

@@ -307,8 +307,14 @@ class Stages:
 
     def _contender(self, name: str, judged: Judged, state: RoundState) -> Contender:
         facts = state["arms"][name]
+        proof = judged.certificate
         return Contender(
-            str(facts["release"]), judged.right, judged.accepted, latency_ms=facts.get("p50_ms")
+            str(facts["release"]),
+            judged.right,
+            judged.accepted,
+            coverage_on=judged.coverage_on,
+            shortfall="" if proof.is_feasible else proof.describe(),
+            latency_ms=facts.get("p50_ms"),
         )
 
     def _looks(self) -> int:
