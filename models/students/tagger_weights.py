@@ -146,7 +146,7 @@ class TaggerModel:
         self.device = pick_device(device)
         self.tokenizer = load_tokenizer(folder)
         self._prefix, self._suffix = special_ids(self.tokenizer)
-        module = _load_module(folder, dtype)
+        module = load_module(folder, dtype)
         self._pad_id = int(module.config.pad_token_id or 0)
         self._module: torch.nn.Module = module.to(self.device).eval()
 
@@ -174,7 +174,12 @@ class TaggerModel:
         return [row[start : start + len(p)] for row, p in zip(scores, pieces, strict=True)]
 
 
-def _load_module(folder: Path, dtype: str) -> PreTrainedModel:
+def load_module(folder: Path, dtype: str = "float32") -> PreTrainedModel:
+    """The taught model of a folder, on the CPU.
+
+    Raises:
+        WeightsError: The weights are damaged, or do not fit the labels.
+    """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForTokenClassification

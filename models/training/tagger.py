@@ -17,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from journeyman.models.catalog import resolve
-from journeyman.models.errors import ConfigError
+from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.models.students import bio
 from journeyman.models.students.device import computing, pick_device
 from journeyman.models.students.folders import refuse_used
 from journeyman.models.students.tagger import OVERLAP, WINDOW, Tagger
-from journeyman.models.students.tagger_weights import Facts, new_module, write_tagger
+from journeyman.models.students.tagger_weights import (
+    Facts,
+    load_module,
+    new_module,
+    read_facts,
+    write_tagger,
+)
 from journeyman.models.students.tokens import (
     length_sorted,
     load_tokenizer,
@@ -32,13 +38,13 @@ from journeyman.models.students.tokens import (
     windows,
 )
 from journeyman.models.training.steps import TrainProgress, parameter_groups, shuffled_batches
-from journeyman.models.types import Span
+from journeyman.models.types import Span, content_hash
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["TaggedText", "TrainProgress", "TrainReport", "train_tagger"]
+__all__ = ["TaggedText", "TrainProgress", "TrainReport", "can_go_on", "train_tagger"]
 
 _IGNORED = -100  # what torch's cross entropy leaves out
 _FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
@@ -114,11 +120,15 @@ def train_tagger(
     warmup_share: float = 0.1,
     weight_decay: float = 0.01,
     seed: int = 0,
+    start: Path | None = None,
     device: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     held_out_share: float = 0.1,
 ) -> TrainReport:
     """Teach a tagger and write it to a new folder, to be used as `Tagger(weights=out)`.
+
+    The vectors of the base's words stay as they are. That spares the optimizer half of a small
+    encoder's weights, and words that teaching never showed keep their place among those it did.
 
     Args:
         examples: At least one.
@@ -131,26 +141,30 @@ def train_tagger(
         warmup_share: Share of the steps over which it rises.
         weight_decay: AdamW's, for weight matrices alone.
         seed: For the split, the order, the new head and dropout.
+        start: Folder of a tagger to go on from; see `can_go_on`. It is not changed. Give the lower
+            rate and the fewer epochs that going on needs.
         device: `cpu`, `cuda`, ...; CUDA where there is one, if None.
         progress: Called after every step; what it raises ends the training and leaves no folder.
         held_out_share: Share of the examples, in [0, 1), that early stopping watches. With fewer
-            than 20 examples none are held out.
+            than 20 examples none are held out. Their text alone decides which, so that whoever goes
+            on from a tagger watches examples that it was not taught either.
 
     Raises:
         ConfigError: No examples, none with a word, no labels, a label twice, a span with another
             label, or a number out of range.
-        WeightsError: The base is missing, or `out` is not empty.
+        WeightsError: The base is missing, `out` is not empty, or `start` is no tagger with these
+            labels and of this base.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
     _check(examples, labels, epochs, batch_size, held_out_share)
     refuse_used(out, "tagger")
     import torch
 
     place = pick_device(device)
-    learned, held_out = _split(examples, held_out_share, seed)
+    learned, held_out = _split(examples, held_out_share)
     with torch.random.fork_rng(devices=[] if place == "cpu" else None):
         torch.manual_seed(seed)
-        course = _Course(base, labels, place)
+        course = _Course(base, labels, place, start)
         rows = course.rows(learned)
         if not rows:  # else the head would be written as it was drawn, and pass for taught
             raise ConfigError(
@@ -162,7 +176,7 @@ def train_tagger(
             epochs, batch_size, learning_rate, warmup_share, weight_decay, seed, progress
         )
         run = _fit(course, rows, held_out_rows, schedule)
-    facts = Facts(tuple(labels), base, course.base.digest, WINDOW, OVERLAP)
+    facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP)
     write_tagger(out, course.module, course.base, facts)
     tagger = Tagger(weights=out, device=place)
     report = TrainReport(
@@ -179,7 +193,7 @@ def train_tagger(
         held_out_losses=tuple(run.held_out_losses),
         fingerprint=tagger.fingerprint(),
     )
-    return replace(report, seconds=time.perf_counter() - start)
+    return replace(report, seconds=time.perf_counter() - began)
 
 
 def _check(
@@ -203,14 +217,27 @@ def _check(
         )
 
 
+def can_go_on(start: Path, base: str, labels: Sequence[str]) -> bool:
+    """Whether a folder holds a taught tagger with these labels, in any order, of this very base.
+
+    Raises:
+        WeightsError: The base is missing.
+    """
+    try:
+        facts = read_facts(start)
+    except WeightsError:
+        return False
+    return set(facts.labels) == set(labels) and facts.base_digest == resolve(base).digest
+
+
 def _split(
-    examples: Sequence[TaggedText], share: float, seed: int
+    examples: Sequence[TaggedText], share: float
 ) -> tuple[list[TaggedText], list[TaggedText]]:
-    order = list(range(len(examples)))
-    random.Random(seed).shuffle(order)
-    enough = len(examples) >= _FEWEST_TO_HOLD_OUT
-    num_held_out = max(1, round(share * len(examples))) if enough and share > 0 else 0
-    held_out = set(order[:num_held_out])
+    """Learned and held-out examples."""
+    if len(examples) < _FEWEST_TO_HOLD_OUT or share <= 0:
+        return list(examples), []
+    order = sorted(range(len(examples)), key=lambda i: (content_hash(examples[i].text), i))
+    held_out = set(order[: max(1, round(share * len(examples)))])
     return (
         [example for i, example in enumerate(examples) if i not in held_out],
         [examples[i] for i in sorted(held_out)],
@@ -220,14 +247,28 @@ def _split(
 class _Course:
     """The model that learns, and how texts become its rows."""
 
-    def __init__(self, base: str, labels: Sequence[str], device: str) -> None:
+    def __init__(
+        self, base: str, labels: Sequence[str], device: str, start: Path | None = None
+    ) -> None:
         self.base = resolve(base)
-        self.labels = labels
+        self.labels = tuple(labels)
         self.device = device
         self.num_inexact = 0
         self._tokenizer = load_tokenizer(self.base.path)
         self._prefix, self._suffix = special_ids(self._tokenizer)
-        self.module: PreTrainedModel = new_module(self.base, labels)
+        self.module: PreTrainedModel
+        if start is None:
+            self.module = new_module(self.base, self.labels)
+        elif can_go_on(start, base, labels):
+            self.labels = read_facts(start).labels  # in the order that its head knows
+            self.module = load_module(start)
+        else:
+            raise WeightsError(
+                f"The folder {str(start)!r} holds no tagger of {base!r} with these labels: start "
+                f"from the base."
+            )
+        # Left as they are they cost no optimizer step.
+        self.module.base_model.get_input_embeddings().requires_grad_(requires_grad=False)
         self._pad_id = int(self.module.config.pad_token_id or 0)
         self.module.to(device)
 
@@ -302,6 +343,7 @@ def _fit(
     order = random.Random(schedule.seed)
     lengths = [len(row.ids) for row in rows]
     num_steps = schedule.epochs * -(-len(rows) // schedule.batch_size)
+    learning = [p for p in course.module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameter_groups(course.module, schedule.weight_decay),
         lr=schedule.learning_rate,
@@ -320,7 +362,7 @@ def _fit(
                 loss, num_tags = course.loss([rows[i] for i in batch])
                 if num_tags:
                     loss.backward()  # type: ignore[no-untyped-call]
-                    torch.nn.utils.clip_grad_norm_(course.module.parameters(), 1.0)
+                    torch.nn.utils.clip_grad_norm_(learning, 1.0)
                     optimizer.step()
                     total += float(loss.detach()) * num_tags
                     count += num_tags

@@ -64,6 +64,21 @@ def test_a_round_teaches_a_student_that_answers(tmp_path: Path) -> None:
     taught = agent.with_student(trainer.load(tmp_path / "t"))
     attempt = asyncio.run(taught.attempt(ExtractionTask(text="bring rice to Rome")))
     assert attempt.output.values == {"dish": "rice", "place": "Rome", "mood": None}
+    again = trainer_of(taught).train(lessons_of(agent), tmp_path / "u", parent=tmp_path / "t")
+    assert (trained.facts["started_from"], again.facts["started_from"]) == ("base", "parent")
+    assert again.facts["loss"] < trained.facts["loss"]
+    assert again.facts["num_epochs"] < trained.facts["num_epochs"]
+
+
+def test_a_parent_of_another_kind_or_other_fields_is_no_start(tmp_path: Path) -> None:
+    agent = Extraction(Order, Tagger())
+    trainer = trainer_of(agent)
+    lessons = lessons_of(agent)[:4]
+    trainer.untrained(lessons, tmp_path / "n")
+    Tagger(labels=("price",)).save(tmp_path / "p")
+    for name in "np":
+        made = trainer.train(lessons, tmp_path / f"t{name}", parent=tmp_path / name)
+        assert made.facts["started_from"] == "base"
 
 
 def test_the_untrained_student_answers_by_what_is_nearest(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ import pytest
 from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.models.students.tagger import WINDOW, Tagger
-from journeyman.models.training.tagger import TaggedText, TrainProgress, _Course, train_tagger
+from journeyman.models.training.tagger import (
+    TaggedText,
+    TrainProgress,
+    _Course,
+    _split,
+    can_go_on,
+    train_tagger,
+)
 from journeyman.models.types import Span
 
 from .conftest import TINY_LABELS, tiny_examples
@@ -74,6 +81,77 @@ def test_every_word_of_a_long_text_is_learned_from(tmp_path: Path) -> None:
     assert max(len(row.ids) for row in rows) == WINDOW
     assert [1 in row.tags for row in rows] == [False] * (len(rows) - 1) + [True]
     assert sum(len(row.ids) for row in rows) > len(text.split())
+
+
+def test_going_on_from_a_tagger_begins_where_it_ended(
+    tmp_path: Path, tiny_tagger_folder: Path
+) -> None:
+    """In any order of the labels, and the tagger that it began from stays as it was."""
+    before = Tagger(weights=tiny_tagger_folder).fingerprint()
+    settings: dict[str, Any] = {"epochs": 1, "held_out_share": 0.0, "device": "cpu"}
+    anew = train_tagger(tiny_examples(), TINY_LABELS, out=tmp_path / "a", **settings)
+    labels = TINY_LABELS[::-1]
+    further = train_tagger(
+        tiny_examples(), labels, out=tmp_path / "f", start=tiny_tagger_folder, **settings
+    )
+    assert further.loss < anew.loss / 4
+    assert Tagger(weights=tmp_path / "f").labels == TINY_LABELS
+    assert Tagger(weights=tiny_tagger_folder).fingerprint() == before
+
+
+def test_only_a_taught_tagger_of_the_same_labels_and_base_can_go_on(
+    tmp_path: Path, tiny_tagger_folder: Path
+) -> None:
+    base = "all-MiniLM-L6-v2"
+    Tagger(labels=TINY_LABELS).save(tmp_path / "untaught")
+    other = tmp_path / "base"
+    shutil.copytree(resolve(base).path, other)
+    (other / "vocab.txt").write_text("other words\n", "utf-8")
+    assert can_go_on(tiny_tagger_folder, base, TINY_LABELS[::-1])
+    assert not can_go_on(tiny_tagger_folder, base, TINY_LABELS[:2])
+    assert not can_go_on(tiny_tagger_folder, str(other), TINY_LABELS)
+    assert not can_go_on(tmp_path / "untaught", base, TINY_LABELS)
+    assert not can_go_on(tmp_path / "nowhere", base, TINY_LABELS)
+    with pytest.raises(WeightsError, match="start from the base"):
+        train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", start=tmp_path / "untaught")
+    assert not (tmp_path / "t").exists()
+
+
+def test_what_is_held_out_once_is_held_out_again_among_more_examples() -> None:
+    """Else going on would watch examples that it was already taught."""
+    texts = [TaggedText(f"text {n}", ()) for n in range(400)]
+    _, first = _split(texts[:200], 0.1)
+    learned, second = _split(texts[::-1], 0.1)
+    assert (len(first), len(second)) == (20, 40)
+    assert len({e.text for e in first} & {e.text for e in learned}) <= 5
+
+
+def test_a_heavy_lesson_counts_for_more_than_a_light_one(tmp_path: Path) -> None:
+    text = "Halley pays"
+    as_company = TaggedText(text, (Span("company", 0, 6, "Halley"),), 1.9)
+    as_date = TaggedText(text, (Span("date", 0, 6, "Halley"),), 0.1)
+    train_tagger(
+        [as_company, as_date] * 8,
+        TINY_LABELS,
+        out=tmp_path / "t",
+        epochs=4,
+        batch_size=4,
+        held_out_share=0.0,
+        device="cpu",
+    )
+    (tagging,) = Tagger(weights=tmp_path / "t").predict([text])
+    assert [span.label for span in tagging.spans] == ["company"]
+
+
+def test_the_vectors_of_words_stay_those_of_the_base(tiny_tagger_folder: Path) -> None:
+    from safetensors.numpy import load_file
+
+    taught = load_file(tiny_tagger_folder / "model.safetensors")
+    base = load_file(resolve("all-MiniLM-L6-v2").path / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    assert (taught[f"bert.{name}"] == base[name]).all()
+    layer = "encoder.layer.0.attention.self.query.weight"
+    assert (taught[f"bert.{layer}"] != base[layer]).any()
 
 
 def test_an_interrupted_lesson_leaves_no_folder(tmp_path: Path) -> None:
