@@ -81,6 +81,8 @@ def run_round(
             decision=report.decision.verdict,
             reason=report.decision.reason,
             report=report.model_dump(mode="json"),
+            # Labels in doubt stay new: the next round must not find them settled.
+            status="stopped" if final.get("are_labels_doubted") else "done",
             **_figures(report),
         )
         shutil.rmtree(stages.folder, ignore_errors=True)  # the release has the weights
@@ -141,6 +143,7 @@ def _report(
         target=options.risk.model_dump(mode="json"),
         collected=state.get("collected", {}),
         curated=state.get("curated", {}),
+        basis=state.get("basis"),
         dataset=state.get("dataset_hash"),
         label_source=state.get("label_source"),
         arms=arms,

@@ -59,7 +59,8 @@ class RoundReport(BaseModel):
         started_at: When.
         target: Kind, max_error and delta of the certificates.
         collected: Labelled tasks since the last round, by origin, and what was passed over.
-        curated: Figures of curation: rows given and left, drops by reason.
+        curated: Figures of curation: rows given and left, drops by reason, doubts.
+        basis: Hash of labels, options and sub-agent; a round with the same would find the same.
         dataset: Hash of the data set; None where none was written.
         label_source: Who gave the labels: what is certified is agreement with that.
         arms: Students that competed, by name.
@@ -79,6 +80,7 @@ class RoundReport(BaseModel):
     target: dict[str, Any]
     collected: dict[str, Any] = {}
     curated: dict[str, int] = {}
+    basis: str | None = None
     dataset: str | None = None
     label_source: str | None = None
     arms: dict[str, ArmReport] = {}

@@ -6,7 +6,7 @@ graph that orders the stages, of checkpoints, or of the lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,23 @@ from journeyman.agents.trainer import Lesson, OnStep, Trained, Trainer, Training
 from journeyman.graph.arms import Arm, Judged, judge, same_evidence, strength
 from journeyman.graph.decision import Contender, Decision, decide
 from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
+from journeyman.graph.round_labels import RoundLabels, are_doubtful, content_of, doubts
 from journeyman.graph.round_state import OnStage, RoundOptions, RoundState
+from journeyman.models.bounds import delta_at_look
 from journeyman.models.errors import JourneymanError, TrainingError, WeightsError
 from journeyman.models.release import Release, identify
-from journeyman.models.types import Check, Example, LabelSource, Risk
-from journeyman.traces.collect import collect
-from journeyman.traces.curate import curate, review_scores
+from journeyman.models.types import LabelSource, Risk, content_hash
+from journeyman.traces.curate import Curation, review_scores
 from journeyman.traces.dataset_files import Dataset, DatasetRow, open_dataset
 from journeyman.traces.dataset_writer import write_dataset
-from journeyman.traces.examples import ExampleStore
-from journeyman.traces.labels import TRUST, LabelledTask, Part
+from journeyman.traces.labels import TRUST, Part
 from journeyman.traces.recorder import Recorder
 from journeyman.traces.registry import Registry, ReleaseEntry
 from journeyman.traces.rounds import RoundEntry, RoundStore
 from journeyman.traces.store import Store
 
 _CANARIES = 8
+_CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
 _RECERTIFY_AT = 1.25  # times the labels of the certificate before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
 
@@ -68,7 +69,9 @@ class Stages:
         self._on_stage = on_stage
         self._rounds = RoundStore(store)
         self._registry = Registry(store, data)
-        self._examples = ExampleStore(store)
+        before = self._rounds.last_done(agent.name)
+        since = before.started_at if before is not None else None
+        self._labels = RoundLabels(agent, store, entry, since)
         self.folder = data / "rounds" / entry.id
 
     def say(self, stage: str, step: TrainingStep | None) -> None:
@@ -80,56 +83,50 @@ class Stages:
 
     def collect(self, _: RoundState) -> RoundState:
         """Count the labels that there are, and note what answers now."""
-        rows, passed_over = self._gather()
+        gathered = self._labels.gather()
         active = self._registry.active(self._agent.name)
-        new = [row for row in rows if row.origin != "replay"]
-        origins = {origin: sum(row.origin == origin for row in new) for origin in _ORIGINS}
+        origins = {name: sum(row.origin == name for row in gathered.new) for name in _ORIGINS}
         return RoundState(
             incumbent=active.id if active is not None else None,
-            collected={"new": len(new), "known": len(rows) - len(new), **origins, **passed_over},
+            collected={
+                "new": len(gathered.new),
+                "known": len(gathered.known),
+                **origins,
+                **gathered.passed_over,
+            },
         )
 
-    def _gather(self) -> tuple[list[LabelledTask], dict[str, int]]:
-        """New labels and those that earlier rounds used; the same again after a crash."""
-        before = self._rounds.last_done(self._agent.name)
-        found = collect(
-            self._store,
-            self._agent.name,
-            since=before.started_at if before is not None else None,
-            until=self._entry.started_at,
-        )
-        known = self._examples.load(self._agent.name, before_round=self._entry.id)
-        return [*found.rows, *known], {
-            f"passed_over_{reason}": number for reason, number in found.passed_over.items()
-        }
-
-    def curate(self, _: RoundState) -> RoundState:
+    def curate(self, state: RoundState) -> RoundState:
         """Turn the labels into a data set on disk, and ask reviewers where one is in doubt."""
-        rows, _passed_over = self._gather()
-        if not rows:
+        gathered = self._labels.gather()
+        if not gathered.rows:
             return RoundState(stop=f"There is no labelled task of {self._agent.name!r} yet.")
-        curation = curate(
-            rows,
-            settings=self._options.curation,
-            suites=self._options.suites or (),
-            verify=self._verify,
-            agrees=self._agrees,
-            fixed=self._examples.splits(self._agent.name),
-        )
-        self._examples.save(curation, round_id=self._entry.id)
+        curation = self._labels.curate(gathered, self._options.curation, self._options.suites or ())
         with Recorder(self._store) as recorder:  # so that reviewers see why a label waits for them
             for score in review_scores(curation):
                 recorder.record(score)
-        before = self._rounds.last_done(self._agent.name)
+        figures = {**curation.counts, **doubts(gathered, curation)}
+        basis = self._basis(curation)
+        before = self._judged_before()
+        known: Mapping[str, Any] = {} if before is None else before.report or {}
+        if before is not None and (known.get("basis"), known.get("in_traffic")) == (
+            basis,
+            state["incumbent"],
+        ):
+            return RoundState(
+                stop=f"There is nothing new since round {before.number}.",
+                curated=figures,
+                basis=basis,
+                dataset_hash=known["dataset"],
+            )
         dataset = write_dataset(
             self._data / "datasets",
             self._agent.name,
             curation,
-            example_of=self._example,
+            example_of=self._labels.example,
             settings=self._options.curation,
-            parent=None if before is None else (before.report or {}).get("dataset"),
+            parent=known.get("dataset"),
         )
-        figures = dict(curation.counts)
         self._rounds.reach(
             self._entry.id,
             "curate",
@@ -138,43 +135,35 @@ class Stages:
             num_calibration=len(curation.calibration),
             num_excluded=len(curation.dropped) + len(curation.review),
         )
-        return RoundState(curated=figures, dataset=str(dataset.folder), dataset_hash=dataset.hash)
+        return RoundState(
+            curated=figures,
+            basis=basis,
+            dataset=str(dataset.folder),
+            dataset_hash=dataset.hash,
+        )
 
-    def _verify(self, row: LabelledTask) -> Sequence[Check]:
-        task = self._agent.validate(row.task)
-        return self._agent.checks(task, self._agent.output_type.model_validate(row.target))
+    def _basis(self, curation: Curation) -> str:
+        """Hash of all that a round's outcome rests on but the incumbent."""
+        parts = {**self._agent.release_parts(), "student": None}
+        trainer = [self._trainer.kind, self._trainer.base]
+        return content_hash([content_of(curation), self._options.to_json(), parts, trainer])
 
-    def _agrees(self, first: Any, second: Any) -> bool:
-        read = self._agent.output_type.model_validate
-        return bool(self._agent.agrees(read(first), read(second)))
-
-    def _example(self, row: LabelledTask) -> Example:
-        task = self._agent.validate(row.task)
-        return self._agent.example(task, self._agent.output_type.model_validate(row.target))
+    def _judged_before(self) -> RoundEntry | None:
+        """The last round that put a student up, with its report."""
+        history = self._rounds.history(self._agent.name)
+        judged = [e for e in history if e.status == "done" and e.candidate_id is not None]
+        return self._rounds.get(judged[-1].id) if judged else None
 
     def teacher_check(self, state: RoundState) -> RoundState:
         """Whoever gave the labels is doubted as a whole where too many of them cannot be right."""
-        figures = state["curated"]
-        failed = sum(number for name, number in figures.items() if name.startswith("review_"))
-        judged = figures["train"] + figures["head"] + figures["calibration"] + failed
-        share = failed / judged if judged else 0.0
-        if share > self._options.max_failed_labels:
-            return RoundState(
-                stop=f"{share:.0%} of the labels fail a check or contradict each other, more than "
-                f"{self._options.max_failed_labels:.0%}: look at them with "
-                f"`journeyman escalations review`."
-            )
-        before = self._rounds.last_done(self._agent.name)
-        if before is not None and self._judged_before(state, before):
-            return RoundState(stop=f"There is nothing new since round {before.number}.")
-        return RoundState(stop="")
-
-    def _judged_before(self, state: RoundState, before: RoundEntry) -> bool:
-        report = self._rounds.get(before.id).report or {}
-        return (
-            report.get("dataset") == state["dataset_hash"]
-            and report.get("in_traffic") == state["incumbent"]
-            and report.get("target") == self._options.risk.model_dump(mode="json")
+        checked, doubted = state["curated"]["checked"], state["curated"]["doubted"]
+        if not are_doubtful(doubted, checked, self._options.max_failed_labels):
+            return RoundState(stop="")
+        return RoundState(
+            are_labels_doubted=True,
+            stop=f"{doubted} of {checked} new labels fail a check or contradict each other, more "
+            f"than {self._options.max_failed_labels:.0%}: look at them with "
+            f"`journeyman escalations review`.",
         )
 
     def train(self, state: RoundState) -> RoundState:
@@ -327,10 +316,10 @@ class Stages:
         name = state["challenger"]
         assert name is not None, "certify stops the round where there is none"
         release = str(state["arms"][name]["release"])
-        active = self._registry.active(self._agent.name)
-        if decision.verdict == "promote" and release != (active.id if active else None):
-            fault = self._fault(release, name, active, state)
+        if decision.verdict == "promote":
+            fault = self._fault(release, name, state)
             if fault is None:
+                self._vouch(release, name, state)
                 self._registry.promote(self._agent.name, release, reason=decision.reason)
             else:
                 decision = decision.model_copy(update={"verdict": "keep", "reason": fault})
@@ -344,11 +333,10 @@ class Stages:
             in_traffic=now_active.id if now_active is not None else None,
         )
 
-    def _fault(
-        self, release_id: str, name: str, active: ReleaseEntry | None, state: RoundState
-    ) -> str | None:
+    def _fault(self, release_id: str, name: str, state: RoundState) -> str | None:
         """Why a release must not take traffic after all: the canary, and what others did."""
-        if (active.id if active is not None else None) != state["incumbent"]:
+        active = self._registry.active(self._agent.name)
+        if (active.id if active is not None else None) not in {state["incumbent"], release_id}:
             return (
                 "Traffic was given to another release while the round ran: run the next round "
                 "against that one."
@@ -358,12 +346,20 @@ class Stages:
         told = attempt_all(served, rows).items
         measured = {item.task_key: item for item in self._outcomes(name).items}
         same = sum(same_evidence(t.evidence, measured[t.task_key].evidence) for t in told)
-        if same * 2 < len(told):
+        if same < len(told) - _CANARIES_LOST:
             return (
                 f"The canary failed: loaded from its release, the student tells the same as in "
                 f"evaluation on {same} of {len(told)} tasks only."
             )
         return None
+
+    def _vouch(self, release_id: str, name: str, state: RoundState) -> None:
+        """Let a release that an earlier round made be trusted by what this round proved."""
+        judged = self._judged(name, state)
+        newest = self._registry.get(release_id).newest
+        assert judged is not None, "certify judged it"
+        if newest is None or newest.certificate.data_hash != judged.certificate.data_hash:
+            self._registry.certify(judged.certificate.bind(release_id, self._label_source(judged)))
 
     def _recertify(self, state: RoundState) -> dict[str, Any] | None:
         """More labels prove more of the release that stays; each further proof spends delta."""
@@ -374,10 +370,11 @@ class Stages:
         newest = entry.newest
         if newest is None or newest.withdrawn_at is not None or entry.id != state["incumbent"]:
             return None
-        made = self._registry.num_certificates(entry.id)
-        spent = self._options.risk.model_copy(
-            update={"delta": self._options.risk.delta * 6 / (9.8696 * (made + 1) ** 2)}
-        )
+        if newest.certificate.created_at >= self._entry.started_at:  # before a crash
+            return newest.certificate.model_dump(mode="json")
+        look = self._registry.num_certificates(entry.id) + 1
+        risk = self._options.risk
+        spent = risk.model_copy(update={"delta": delta_at_look(risk.delta, look)})
         judged = self._judged("incumbent", state, risk=spent)
         known = newest.certificate
         if (
@@ -442,20 +439,20 @@ class Stages:
         certifying = [
             row
             for row in dataset.rows("calibration")
-            if since is None or datetime.fromisoformat(row.provenance["created_at"]) >= since
+            if since is None or datetime.fromisoformat(row.provenance["asked_at"]) >= since
         ]
         return rows_of(dataset.rows("head"), "head") + rows_of(certifying, "calibration")
 
     def _shifted_at(self) -> datetime | None:
-        shifted = None
+        alarms: dict[str | None, datetime] = {}
         for change in self._registry.history(self._agent.name):
             if change.changed_at >= self._entry.started_at:
                 break
             if change.action == "suspend":
-                shifted = change.changed_at
-            elif change.action == "resume":  # the alarm was false
-                shifted = None
-        return shifted
+                alarms[change.release] = change.changed_at
+            elif change.action == "resume":  # that alarm was false
+                alarms.pop(change.release, None)
+        return max(alarms.values(), default=None)
 
     def _judged(self, name: str, state: RoundState, risk: Risk | None = None) -> Judged | None:
         head = None

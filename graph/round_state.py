@@ -45,8 +45,8 @@ class RoundOptions:
         suites: Texts of suites, none of which may teach or certify.
         seed: Of training and heads; the round's number is added.
         fewest_lessons: Below, nothing is trained.
-        max_failed_labels: Share of the frontier's answers in [0, 1] that may fail hard checks or
-            contradict each other before the teacher itself is doubted.
+        max_failed_labels: Share of the new labels in [0, 1] that may fail hard checks or contradict
+            each other before the teacher itself is doubted.
         slice_of: The slice of a held-out task, for the tests on slices.
     """
 
@@ -59,6 +59,18 @@ class RoundOptions:
     max_failed_labels: float = 0.2
     slice_of: Callable[[DatasetRow], str] | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """What shapes the outcome, JSON-compatible; suites show in what they leave."""
+        return {
+            "risk": self.risk.model_dump(mode="json"),
+            "curation": self.curation.to_json(),
+            "bars": self.bars.model_dump(mode="json"),
+            "seed": self.seed,
+            "fewest_lessons": self.fewest_lessons,
+            "max_failed_labels": self.max_failed_labels,
+            "has_slices": self.slice_of is not None,
+        }
+
 
 class RoundState(TypedDict, total=False):
     """What the checkpoint holds.
@@ -68,6 +80,7 @@ class RoundState(TypedDict, total=False):
         incumbent: Release that answered when the round began.
         collected: Figures of `collect`.
         curated: Figures of `curate`.
+        basis: Hash of what the outcome rests on but the incumbent.
         dataset: Folder of the data set.
         dataset_hash: Its hash.
         arms: By name, what is known of each student that competes.
@@ -76,6 +89,7 @@ class RoundState(TypedDict, total=False):
         decision: The verdict.
         recertified: A newer certificate of the incumbent.
         stop: Why the round ends early; empty where it goes on.
+        are_labels_doubted: It ends since its labels are in doubt.
         in_traffic: Release that answers when the round ends.
     """
 
@@ -83,6 +97,7 @@ class RoundState(TypedDict, total=False):
     incumbent: str | None
     collected: dict[str, Any]
     curated: dict[str, int]
+    basis: str
     dataset: str
     dataset_hash: str
     arms: dict[str, dict[str, Any]]
@@ -91,6 +106,7 @@ class RoundState(TypedDict, total=False):
     decision: dict[str, Any]
     recertified: dict[str, Any] | None
     stop: str
+    are_labels_doubted: bool
     in_traffic: str | None
 
 

@@ -219,6 +219,7 @@ def _labelled(
         attempt_id=row["attempt_id"],
         escalation_id=row["escalation_id"],
         created_at=row["reviewed_at"] or row["created_at"],
+        asked_at=row["created_at"],
     )
     return given, "" if label is not None else "rejected"
 

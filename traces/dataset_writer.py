@@ -171,6 +171,7 @@ def _to_json(row: LabelledTask) -> dict[str, Any]:
             "occurrences": row.occurrences,
             "group": row.group,
             "created_at": row.created_at,
+            "asked_at": row.asked_at or row.created_at,
         },
     }
 

@@ -243,6 +243,7 @@ def _load(
             e.agreement,
             e.review_status,
             e.status.label("escalation_status"),
+            e.created_at.label("asked_at"),
             a.run_id,
             a.release,
             a.evidence,
@@ -313,6 +314,7 @@ def _from_row(row: Mapping[str, Any], content: Mapping[str, Any]) -> LabelledTas
         attempt_id=row["attempt_id"],
         escalation_id=row["escalation_id"],
         created_at=row["created_at"],
+        asked_at=row["asked_at"],
         group=row["group_hash"],
         part=row["split"],
     )

@@ -55,6 +55,7 @@ class LabelledTask:
         frontier_model: The model that gave the answer; None where a person did.
         run_id, suite_run_id, scenario_id, attempt_id, escalation_id: Where it comes from.
         created_at: When the label was made; a review makes it anew.
+        asked_at: When the task was escalated, whenever it was reviewed; None for imports.
         group: Hash of the content that must not be split; set by curation.
         part: What the group may do; set by curation.
     """
@@ -85,6 +86,7 @@ class LabelledTask:
     attempt_id: str | None = None
     escalation_id: str | None = None
     created_at: datetime
+    asked_at: datetime | None = None
     group: str = ""
     part: Part | None = None
 

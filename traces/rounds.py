@@ -50,7 +50,8 @@ class RoundEntry:
         id: Its own id.
         agent: Name of the sub-agent.
         number: From 1, without gaps, in the order of their beginnings.
-        status: `running` until it ends; `stopped` where it was given up.
+        status: `running` until it ends; `stopped` where it ended before its labels were taken for
+            good, so that they belong to the next round as well.
         stage: The stage that it reached.
         decision: What it decided; None before that.
         reason: Why, in one sentence.
