@@ -25,6 +25,11 @@ from journeyman.models.students.folders import refuse_used
 from journeyman.models.training.classifier import LabelledText, merged, train_classifier
 from journeyman.models.types import StudentKind
 
+WORDS = 4096
+"""Size of the word vectors that a head for several routes reads beside the embedding. Which
+sub-agents a request needs shows in its form (a traceback, code, a question) as much as in its
+subject; which one of many intents it has does not, and there words only slow the fit."""
+
 NO_ROUTE = ""
 """Class of requests without a route, where the router has no name of its own for them."""
 
@@ -115,6 +120,7 @@ class RoutingTrainer:
             embedder=embedder,
             out=out,
             multi_label=self._multiple,
+            words=WORDS if self._multiple else 0,
             names=self._names,
             with_head=with_head,
         )
@@ -150,13 +156,13 @@ class RoutingTrainer:
 
         return embed_passages(
             [Passage(str(i), example.text) for i, example in enumerate(examples)],
-            _Requests(embedder),
+            Requests(embedder),
             cache=cache_dir() / "embeddings" if self._cache is None else self._cache,
             progress=progress,
         )
 
 
-class _Requests:
+class Requests:
     """An embedder's query side in the form that the cache of vectors takes."""
 
     def __init__(self, embedder: Embedder) -> None:
@@ -164,7 +170,9 @@ class _Requests:
         self.dimension = embedder.dimension
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors (len(texts), dimension) of requests."""
         return np.stack(self._embedder.predict(texts))
 
     def document_fingerprint(self) -> str:
+        """Hash of everything that shapes a request's vector."""
         return f"query {self._embedder.fingerprint()}"

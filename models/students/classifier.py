@@ -20,10 +20,13 @@ from journeyman.models.students.classifier_files import ClassifierFiles
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.linear import LinearHead
 from journeyman.models.students.neighbors import LabelSet, Look, Neighbors
+from journeyman.models.students.words import word_vectors
 from journeyman.models.types import content_hash
 
 Vectors = NDArray[np.float32]
 
+WORD_SCALE = 2.0
+"""Length of a word vector beside the embedding's 1: with less the words are not heard."""
 TEMPERATURE = 0.05
 """Cosines of MiniLM lie close together: with this a zero-shot softmax is neither flat nor sure."""
 
@@ -39,6 +42,7 @@ class Classification:
         multi_label: Each probability stands alone.
         votes: Share of each label set among the nearest taught texts; empty where none is known.
         nearest: Largest cosine to a taught text of each label set; empty where none is known.
+        counts: Number of taught texts of each label set; empty where none is known.
     """
 
     probabilities: Mapping[str, float]
@@ -47,6 +51,7 @@ class Classification:
     multi_label: bool
     votes: Mapping[LabelSet, float] = field(default_factory=dict)
     nearest: Mapping[LabelSet, float] = field(default_factory=dict)
+    counts: Mapping[LabelSet, int] = field(default_factory=dict)
 
     @property
     def nearest_taught(self) -> float:
@@ -70,6 +75,7 @@ class Classifier:
         head: Fitted head, whose classes may include labels without a description (out of scope).
         neighbors: The taught texts: evidence beside a head, and the classifier itself without one.
         multi_label: Without a head: a text may have several labels. A head says so itself.
+        words: Size of the word vectors that the head reads beside the embedding; 0 for none.
         names: Read a label's name together with its description.
 
     Raises:
@@ -86,6 +92,7 @@ class Classifier:
         head: LinearHead | None = None,
         neighbors: Neighbors | None = None,
         multi_label: bool = False,
+        words: int = 0,
         names: bool = True,
     ) -> None:
         if not labels:
@@ -95,6 +102,7 @@ class Classifier:
         self.head = head
         self.neighbors = neighbors
         self.multi_label = multi_label if head is None else head.multi_label
+        self.words = words
         self.names = names
 
     @property
@@ -114,10 +122,10 @@ class Classifier:
         """Classify texts; vectors are computed in one batch."""
         if not items:
             return []
-        return self.classify(np.stack(self.embedder.predict(items)))
+        return self.classify(items, np.stack(self.embedder.predict(items)))
 
-    def classify(self, vectors: Vectors) -> list[Classification]:
-        """Classify texts by their vectors (n, dimension), as the embedder gives them."""
+    def classify(self, items: Sequence[str], vectors: Vectors) -> list[Classification]:
+        """Classify texts (n) whose vectors (n, dimension) the embedder has given."""
         cosines = vectors @ self._label_vectors.T
         looks: Sequence[Look | None] = [None] * len(vectors)
         if self.neighbors is not None:
@@ -130,17 +138,23 @@ class Classifier:
                 multi_label=self.taught and self.multi_label,
                 votes=look.votes if look else {},
                 nearest=look.nearest if look else {},
+                counts={} if self.neighbors is None else self.neighbors.counts,
             )
             for row, look, probabilities in zip(
-                cosines, looks, self._probabilities(vectors, cosines, looks), strict=True
+                cosines, looks, self._probabilities(items, vectors, cosines, looks), strict=True
             )
         ]
 
     def _probabilities(
-        self, vectors: Vectors, cosines: Vectors, looks: Sequence[Look | None]
+        self,
+        items: Sequence[str],
+        vectors: Vectors,
+        cosines: Vectors,
+        looks: Sequence[Look | None],
     ) -> list[dict[str, float]]:
         if self.head is not None:
-            table, classes = self.head.probabilities(vectors), list(self.head.classes)
+            read = features(items, vectors, self.words)
+            table, classes = self.head.probabilities(read), list(self.head.classes)
         elif self.neighbors is not None:
             every = sorted({*self.labels, *self.neighbors.labels})
             return [look.label_shares(every) for look in looks if look is not None]
@@ -159,6 +173,7 @@ class Classifier:
                 self.names,
                 TEMPERATURE if self.head is None else self.head.fingerprint(),
                 self.multi_label,
+                [self.words, WORD_SCALE] if self.words else 0,
                 None if self.neighbors is None else self.neighbors.fingerprint(),
             ]
         )
@@ -176,6 +191,7 @@ class Classifier:
             labels=self.labels,
             names=self.names,
             multi_label=self.multi_label,
+            words=self.words,
             base=self.embedder.base.name,
             embedder=self.embedder.fingerprint(),
             head=self.head,
@@ -202,5 +218,19 @@ class Classifier:
             head=files.head,
             neighbors=files.neighbors,
             multi_label=files.multi_label,
+            words=files.words,
             names=files.names,
         )
+
+
+def features(items: Sequence[str], vectors: Vectors, words: int) -> Vectors:
+    """What a head reads of texts (n): their vectors (n, dimension) and then their words.
+
+    Args:
+        items: The texts.
+        vectors: As the embedder gives them.
+        words: Size of the word vectors; 0 leaves them out.
+    """
+    if not words:
+        return vectors
+    return np.hstack([vectors, np.float32(WORD_SCALE) * word_vectors(items, words)])

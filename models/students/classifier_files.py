@@ -37,6 +37,7 @@ class ClassifierFiles:
         labels: Description by label, in order.
         names: A label's name is read together with its description.
         multi_label: A text may have several labels.
+        words: Size of the word vectors that the head reads; 0 for none.
         base: Name of the embedder's base.
         embedder: The embedder's fingerprint.
         head: None in a classifier that goes by the nearest texts, or by descriptions.
@@ -46,6 +47,7 @@ class ClassifierFiles:
     labels: Mapping[str, str]
     names: bool
     multi_label: bool
+    words: int
     base: str
     embedder: str
     head: LinearHead | None
@@ -99,6 +101,7 @@ class ClassifierFiles:
             labels={str(name): str(text) for name, text in facts["labels"]},
             names=bool(facts["names"]),
             multi_label=bool(facts["multi_label"]),
+            words=int(facts["words"]),
             base=str(facts["base"]),
             embedder=str(facts["embedder"]),
             head=LinearHead.load(folder) if facts["head"] else None,
@@ -118,7 +121,7 @@ class ClassifierFiles:
         weights = None if self.head is None else self.head.coef
         fits = self.head is None or self.head.multi_label == self.multi_label
         if vectors is not None and weights is not None:
-            fits &= vectors.shape[1] == weights.shape[1]
+            fits &= vectors.shape[1] + self.words == weights.shape[1]
         finite = all(np.isfinite(array).all() for array in (vectors, weights) if array is not None)
         if not (self.labels and fits and finite):
             raise WeightsError(
@@ -153,6 +156,7 @@ class ClassifierFiles:
             "labels": [[name, text] for name, text in self.labels.items()],
             "names": self.names,
             "multi_label": self.multi_label,
+            "words": self.words,
             "base": self.base,
             "embedder": self.embedder,
             "head": self.head is not None,

@@ -22,6 +22,7 @@ Vectors = NDArray[np.float32]
 LabelSet = tuple[str, ...]
 """Labels of one text, sorted; empty where no label fits."""
 
+_SLAB = 256  # texts compared with all taught ones at a time: bounds memory
 NUM_NEIGHBORS = 10
 TEMPERATURE = 0.05
 """A neighbor whose cosine is this much lower has 1/e of the say."""
@@ -68,13 +69,23 @@ class Neighbors:
         """Every label that a taught text has, sorted."""
         return tuple(sorted({label for labels in self.sets for label in labels}))
 
+    @cached_property
+    def counts(self) -> Mapping[LabelSet, int]:
+        """How many taught texts have each label set."""
+        numbers = np.bincount(self.owners, minlength=len(self.sets))
+        return {labels: int(number) for labels, number in zip(self.sets, numbers, strict=True)}
+
     def look(self, vectors: Vectors) -> list[Look]:
         """What the neighbors of each vector (m, dimension) say."""
-        cosines = vectors @ self._float32.T
-        return [
-            Look(votes=self._votes(row), nearest=nearest)
-            for row, nearest in zip(cosines, self._nearest(cosines), strict=True)
-        ]
+        looks = []
+        for first in range(0, len(vectors), _SLAB):
+            cosines = vectors[first : first + _SLAB] @ self._sorted.vectors.T
+            largest = np.maximum.reduceat(cosines, self._sorted.starts, axis=1)
+            looks += [
+                Look(self._votes(row), dict(zip(self._sorted.sets, map(float, near), strict=True)))
+                for row, near in zip(cosines, largest, strict=True)
+            ]
+        return looks
 
     def fingerprint(self) -> str:
         """SHA-256 over all that shapes what the neighbors say."""
@@ -85,26 +96,31 @@ class Neighbors:
         return digest.hexdigest()
 
     @cached_property
-    def _float32(self) -> Vectors:
-        return self.vectors.astype(np.float32)
-
-    @cached_property
-    def _by_owner(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _sorted(self) -> _Sorted:
         order = np.argsort(self.owners, kind="stable")
-        return order, np.unique(self.owners[order], return_index=True)[1]
-
-    def _nearest(self, cosines: Vectors) -> list[dict[LabelSet, float]]:
-        order, starts = self._by_owner
-        largest = np.maximum.reduceat(cosines[:, order], starts, axis=1)
-        present = [self.sets[i] for i in self.owners[order][starts]]
-        return [dict(zip(present, map(float, row), strict=True)) for row in largest]
+        owners = self.owners[order]
+        present, starts = np.unique(owners, return_index=True)
+        sets = tuple(self.sets[i] for i in present)
+        return _Sorted(self.vectors[order].astype(np.float32), owners, starts, sets)
 
     def _votes(self, cosines: Vectors) -> dict[LabelSet, float]:
-        # Stable, so that of equally near texts the same are taken every time.
-        closest = np.argsort(-cosines, kind="stable")[:NUM_NEIGHBORS]
-        weights = np.exp((cosines[closest].astype(np.float64) - cosines[closest[0]]) / TEMPERATURE)
-        shares = np.bincount(self.owners[closest], weights / weights.sum())
+        closest = np.arange(len(cosines))
+        if len(cosines) > NUM_NEIGHBORS:
+            closest = np.argpartition(-cosines, NUM_NEIGHBORS)[:NUM_NEIGHBORS]
+        near = cosines[closest].astype(np.float64)
+        weights = np.exp((near - near.max()) / TEMPERATURE)
+        shares = np.bincount(self._sorted.owners[closest], weights / weights.sum())
         return {self.sets[i]: float(shares[i]) for i in np.flatnonzero(shares)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sorted:
+    """The taught texts by label set, so that each set's lie together."""
+
+    vectors: Vectors
+    owners: NDArray[np.int32]
+    starts: NDArray[np.intp]
+    sets: tuple[LabelSet, ...]
 
 
 @dataclass(frozen=True, slots=True)

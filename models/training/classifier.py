@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from journeyman.models.errors import TrainingError
-from journeyman.models.students.classifier import Classifier
+from journeyman.models.students.classifier import Classification, Classifier, features
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.folders import refuse_used
 from journeyman.models.students.linear import LinearHead
@@ -78,6 +78,7 @@ def train_classifier(
     embedder: Embedder,
     out: Path,
     multi_label: bool = False,
+    words: int = 0,
     names: bool = True,
     with_head: bool = True,
     strength: float = STRENGTH,
@@ -91,6 +92,7 @@ def train_classifier(
         embedder: What the classifier will embed with.
         out: Folder that does not exist yet, or is empty.
         multi_label: A text may have several labels, or none.
+        words: See `Classifier`; the head alone reads them.
         names: See `Classifier`.
         with_head: Fit a head; without one the classifier goes by the nearest taught texts.
         strength: How closely the head follows the examples.
@@ -103,26 +105,33 @@ def train_classifier(
     start = time.perf_counter()
     refuse_used(out, "classifier")
     num_sets = _check(examples, multi_label)
+    texts = [example.text for example in examples]
     sets = [example.labels for example in examples]
     neighbors = Neighbors.of(vectors, sets)
     head = None
     if with_head:
         head = LinearHead.fit(
-            neighbors.vectors,  # rounded as they are kept: what is read back was fitted to
-            sets if multi_label else [names[0] for names in sets],
+            features(texts, vectors, words),
+            sets if multi_label else [one for (one,) in sets],
             multi_label=multi_label,
             weights=[example.weight for example in examples],
             strength=strength,
         )
     taught = Classifier(
-        embedder, labels, head=head, neighbors=neighbors, multi_label=multi_label, names=names
+        embedder,
+        labels,
+        head=head,
+        neighbors=neighbors,
+        multi_label=multi_label,
+        words=words if with_head else 0,
+        names=names,
     )
     taught.save(out)
     return ClassifierReport(
         seconds=time.perf_counter() - start,
         num_examples=len(examples),
         num_label_sets=num_sets,
-        accuracy=_accuracy(taught, np.asarray(vectors, dtype=np.float32), sets),
+        accuracy=_accuracy(taught.classify(texts, vectors), sets),
         fingerprint=taught.fingerprint(),
     )
 
@@ -143,6 +152,7 @@ def _check(examples: Sequence[LabelledText], multi_label: bool) -> int:
     return num_sets
 
 
-def _accuracy(taught: Classifier, vectors: Vectors, sets: Sequence[tuple[str, ...]]) -> float:
-    found = taught.classify(vectors)
-    return float(np.mean([f.decided == each for f, each in zip(found, sets, strict=True)]))
+def _accuracy(found: Sequence[Classification], sets: Sequence[tuple[str, ...]]) -> float:
+    return float(
+        np.mean([each.decided == taught for each, taught in zip(found, sets, strict=True)])
+    )

@@ -345,7 +345,6 @@ async def test_the_router_plans_and_its_plan_runs(recorder: Recorder) -> None:
                 Classification(
                     {"triage": 0.9, "escort": 0.9 if "escort" in text else 0.1},
                     {"triage": 0.5, "escort": 0.5},
-                    0.0,
                     taught=True,
                     multi_label=True,
                 )
