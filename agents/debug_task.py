@@ -48,8 +48,8 @@ class CandidateRanker(Protocol):
         """Do its scores mean anything?"""
         ...
 
-    def predict(self, items: Sequence[tuple[str, str]]) -> Sequence[float]:
-        """A score for each (task, candidate); higher is better."""
+    def predict(self, items: Sequence[str]) -> Sequence[float]:
+        """A score for each candidate, given as words; higher is better."""
         ...
 
     def fingerprint(self) -> str:
@@ -62,25 +62,10 @@ class Unranked:
 
     taught = False
 
-    def predict(self, items: Sequence[tuple[str, str]]) -> list[float]:
+    def predict(self, items: Sequence[str]) -> list[float]:
         """The same score for all."""
         return [0.0] * len(items)
 
     def fingerprint(self) -> str:
         """Always the same: there is nothing to teach."""
         return "generic-order"
-
-
-class RankedLists:
-    """A ranker that takes all candidates of a task as one item, so that they stay together."""
-
-    def __init__(self, ranker: CandidateRanker) -> None:
-        self._ranker = ranker
-
-    def predict(self, items: Sequence[tuple[str, Sequence[str]]]) -> list[Sequence[float]]:
-        """Scores of each task's candidates."""
-        return [self._ranker.predict([(task, c) for c in listed]) for task, listed in items]
-
-    def fingerprint(self) -> str:
-        """The ranker's."""
-        return self._ranker.fingerprint()

@@ -4,7 +4,7 @@ Single edits of the program, and a generator's rewritings where there is one, ar
 ranker and run in the sandbox; the frontier's patch is run there too. That the visible tests pass
 does not mean that a patch is right: how far the passing candidates agree is evidence for that.
 Without tests a patch can be proposed and never be trusted. Not known here: when the frontier is
-asked, how ranker and generator are taught.
+asked.
 """
 
 from __future__ import annotations
@@ -24,13 +24,8 @@ from typing_extensions import override
 from journeyman.agents.base import Agent, Ask, Escalated
 from journeyman.agents.debug_evidence import EVIDENCE, debug_evidence, debug_record, num_passed
 from journeyman.agents.debug_request import read_request
-from journeyman.agents.debug_task import (
-    MAX_CHARS,
-    CandidateRanker,
-    DebuggingTask,
-    RankedLists,
-    Unranked,
-)
+from journeyman.agents.debug_task import MAX_CHARS, CandidateRanker, DebuggingTask, Unranked
+from journeyman.agents.debugging_trainer import DebuggingTrainer
 from journeyman.agents.edits import OPERATORS_VERSION
 from journeyman.agents.patches import (
     Patch,
@@ -56,12 +51,8 @@ from journeyman.agents.repair_search import (
     rewritten,
     search,
 )
-from journeyman.agents.repair_text import (
-    GENERATOR_PROMPT,
-    TEXT_VERSION,
-    code_of,
-    generator_prompt,
-)
+from journeyman.agents.repair_text import GENERATOR_PROMPT, code_of, generator_prompt
+from journeyman.agents.repair_words import WORDS_VERSION
 from journeyman.agents.sandbox import Sandbox, Verdict
 from journeyman.models.errors import MalformedOutput
 from journeyman.models.slots import Slots
@@ -106,6 +97,7 @@ class Debugging(Agent[DebuggingTask, Patch]):
             where there is no bubblewrap the sub-agent then refuses every task, and says how to
             install it.
         generator: Writes whole programs, tried before the edits; its samples are tried as well.
+        edits: Try single edits; without them only what the generator writes.
         budget_candidates: Programs run for one task at most.
         budget_seconds: Wall time for running them; one task at a time has the sandbox.
         look_past: Programs run after the first that passes.
@@ -123,6 +115,7 @@ class Debugging(Agent[DebuggingTask, Patch]):
         sandbox: Sandbox | None = None,
         *,
         generator: Student[Prompt, Generation] | None = None,
+        edits: bool = True,
         budget_candidates: int = 240,
         budget_seconds: float = 20.0,
         look_past: int = 60,
@@ -135,9 +128,7 @@ class Debugging(Agent[DebuggingTask, Patch]):
         self.description = description
         self.budget = Budget(budget_candidates, budget_seconds, look_past)
         self.generator = generator
-        self._lists: Batcher[tuple[str, Sequence[str]], Sequence[float]] = Batcher(
-            RankedLists(self.ranker)
-        )
+        self._edits = edits
         self._writer: Batcher[Prompt, Generation] | None = (
             Batcher(generator) if generator is not None else None
         )
@@ -151,7 +142,6 @@ class Debugging(Agent[DebuggingTask, Patch]):
         """The same skill with another ranker; generator, sandbox and known verdicts are shared."""
         bound = super().with_student(student)
         bound.ranker = cast("CandidateRanker", student)
-        bound._lists = Batcher(RankedLists(bound.ranker))  # noqa: SLF001  # its own copy
         return bound
 
     @property
@@ -167,9 +157,14 @@ class Debugging(Agent[DebuggingTask, Patch]):
 
     # The student's way.
 
-    def render(self, task: DebuggingTask) -> tuple[str, str]:
-        """The task as the ranker reads it, before any test has been run, with no candidate."""
-        return Scene(task.fault).text, ""
+    @override
+    def trainer(self) -> DebuggingTrainer:
+        """Teaches rankers, with this sub-agent's sandbox."""
+        return DebuggingTrainer(lambda: self.sandbox)
+
+    def render(self, task: DebuggingTask) -> str:
+        """The words of a candidate that changes nothing: others are known once tests have run."""
+        return ""
 
     def parse(self, task: DebuggingTask, raw: Found) -> Patch | None:
         """The chosen candidate as a patch; None where none passes."""
@@ -229,17 +224,16 @@ class Debugging(Agent[DebuggingTask, Patch]):
             scene = await look(task.fault, sandbox)
         if scene.baseline is not None and scene.baseline.passed:
             return Found(scene.baseline, note="The code passes the visible tests as it is.")
-        proposals = await asyncio.to_thread(propose, scene)
-        order = await ranked(scene, proposals, self._score if self.ranker.taught else None)
+        order = await asyncio.to_thread(self._edited, scene) if self._edits else []
         order = [*await self._written(scene, order), *order]
         async with self._turn:
             return await search(scene, order, sandbox, self.budget)
 
-    async def _score(self, task: str, texts: Sequence[str]) -> Sequence[float]:
-        return await self._lists.submit((task, texts))
+    def _edited(self, scene: Scene) -> list[Proposal]:
+        return ranked(propose(scene), self.ranker.predict if self.ranker.taught else None)
 
     async def _written(self, scene: Scene, edits: Sequence[Proposal]) -> list[Proposal]:
-        """The generator's programs, each once, none of which an edit makes; ranked among them."""
+        """The generator's programs, each once, none of which an edit makes; likeliest first."""
         if self._writer is None:
             return []
         fault = scene.fault
@@ -255,7 +249,7 @@ class Debugging(Agent[DebuggingTask, Patch]):
                 known.add(code)
                 logs = each.log_probabilities or (0.0,)
                 proposals.append(rewritten(fault, code, math.fsum(logs) / len(logs)))
-        return await ranked(scene, proposals, self._score if self.ranker.taught else None)
+        return ranked(proposals, None)
 
     def evidence(self, task: DebuggingTask, raw: Found, output: Patch | None) -> dict[str, float]:
         """Numbers of the search and of the chosen candidate; neutral ones where there is none."""
@@ -519,7 +513,7 @@ class Debugging(Agent[DebuggingTask, Patch]):
         return {
             **super().release_parts(),
             "operators": OPERATORS_VERSION,
-            "texts": TEXT_VERSION,
+            "words": WORDS_VERSION,
             "budget": [self.budget.candidates, self.budget.seconds, self.budget.look_past],
             "sandbox": given.level if given is not None else "bubblewrap",
             "generator": generator.fingerprint() if generator is not None else "",

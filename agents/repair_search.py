@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from journeyman.agents.confined.request import Limits
@@ -27,16 +27,18 @@ from journeyman.agents.patches import (
     clusters,
     edit_size,
     first_changed_line,
-    unified_diff,
 )
 from journeyman.agents.probes import calls_in, probes
-from journeyman.agents.repair_text import candidate_text, diff_text, task_text
+from journeyman.agents.repair_words import EditWords
 from journeyman.agents.sandbox import Observation, Sandbox, Verdict
 
-Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
-"""Scores of candidates' texts for one task's text, in order; higher is better."""
+Score = Callable[[Sequence[str]], Sequence[float]]
+"""Scores of candidates by their words, in order; higher is better."""
 
-_FLOOR = 0.02  # suspicion of a line that no failing test runs
+PRIOR_WEIGHT = 1.5
+"""How much the generic order counts beside a ranker's score. Bugs that a ranker was taught on say
+less about others' bugs than about each other, so it counts for more than its own odds."""
+
 _UNKNOWN_PRIOR = 1.0  # of a generator's program: it has no place in the generic order
 _SIZE_SCALE = 12.0  # words and signs after which a patch counts e times less
 _MOST_OBSERVED = 16  # passing candidates that are watched
@@ -86,13 +88,13 @@ class Proposal:
         by: `edit` or `generator`.
         operator: The edit's kind; `rewrite` for a generator's.
         description: What it changes.
-        text: As the ranker reads it.
+        words: As the ranker reads it, with blanks between them.
         line: First line (from 1) that it changes.
         size: Words and signs that it changes.
         prior: Its place in the generic order, in (0, 1].
         suspicion: Of its line.
         score: The ranker's.
-        standing: What decides the order: score and suspicion, or the generic order.
+        standing: What decides the order: the generic order, and the score where there is one.
         log_probability: A generator's; 0 for an edit.
     """
 
@@ -100,7 +102,7 @@ class Proposal:
     by: str
     operator: str
     description: str
-    text: str
+    words: str
     line: int
     size: int
     prior: float
@@ -166,16 +168,6 @@ class Scene:
     failures: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
-    @property
-    def text(self) -> str:
-        """The task as the ranker reads it."""
-        return task_text(
-            self.fault.code,
-            description=self.fault.description,
-            failures=self.failures,
-            suspicion=self.localisation.suspicion if self.localisation else None,
-        )
-
 
 async def look(fault: Fault, sandbox: Sandbox) -> Scene:
     """Run the tests on the program as it is, and see where the fault may be."""
@@ -204,20 +196,21 @@ async def look(fault: Fault, sandbox: Sandbox) -> Scene:
 def propose(scene: Scene, most: int | None = None) -> list[Proposal]:
     """Single edits of the program in the generic order; those that cannot matter are left out."""
     code, found = scene.fault.code, scene.localisation
+    words = EditWords(code, scene.fault.description)
     proposals: list[Proposal] = []
     focus = found.suspicion if found else None
     for item in candidates(code, focus=focus, tests=scene.fault.tests):
         if found is not None and found.complete and item.suspicion <= 0:
             continue
         edit = item.edit
-        text = candidate_text(code, item.operator, edit.start, edit.end, edit.replacement)
+        telling = words.of(item.operator, edit.start, edit.end, edit.replacement)
         proposals.append(
             Proposal(
                 code=item.code,
                 by="edit",
                 operator=item.operator,
                 description=edit.description,
-                text=text,
+                words=" ".join(telling),
                 line=item.line,
                 size=item.size,
                 prior=item.prior,
@@ -231,13 +224,12 @@ def propose(scene: Scene, most: int | None = None) -> list[Proposal]:
 
 def rewritten(fault: Fault, code: str, log_probability: float) -> Proposal:
     """A generator's program as a proposal."""
-    diff = unified_diff(fault.code, code)
     return Proposal(
         code=code,
         by="generator",
         operator="rewrite",
         description="rewrites the code",
-        text=diff_text("rewrite", diff),
+        words="rewrite",
         line=first_changed_line(fault.code, code),
         size=edit_size(fault.code, code),
         prior=_UNKNOWN_PRIOR,
@@ -246,22 +238,20 @@ def rewritten(fault: Fault, code: str, log_probability: float) -> Proposal:
     )
 
 
-async def ranked(
-    scene: Scene, proposals: Sequence[Proposal], score: Score | None
-) -> list[Proposal]:
+def ranked(proposals: Sequence[Proposal], score: Score | None) -> list[Proposal]:
     """The proposals in the order in which they are to be run.
 
-    With a ranker by its score, and by how suspect their lines are; without one in the generic
-    order.
+    The generic order, corrected by a ranker's scores where there is one. A generator's programs
+    have no place in it: they stand by their log-probability.
     """
     if score is None:
-        standing = [replace(p, standing=math.log(p.prior)) for p in proposals]
+        scores, weight = [0.0] * len(proposals), 1.0
     else:
-        scores = await score(scene.text, [p.text for p in proposals])
-        standing = [
-            replace(p, score=value, standing=value + math.log(max(p.suspicion, _FLOOR)))
-            for p, value in zip(proposals, scores, strict=True)
-        ]
+        scores, weight = list(score([p.words for p in proposals])), PRIOR_WEIGHT
+    standing = [
+        replace(p, score=value, standing=value + weight * math.log(p.prior) + p.log_probability)
+        for p, value in zip(proposals, scores, strict=True)
+    ]
     return sorted(standing, key=lambda p: -p.standing)
 
 

@@ -12,23 +12,26 @@ from typing import Any
 
 from journeyman.agents.base import Agent
 from journeyman.agents.debugging import Debugging
+from journeyman.agents.debugging_trainer import taught_ranker
 from journeyman.agents.extraction import Extraction
 from journeyman.agents.index import Index
 from journeyman.agents.retrieval import Retrieval
 from journeyman.agents.routing import Route, Routing, routes_of
+from journeyman.agents.trainer import TrainingStep
 from journeyman.models.catalog import cache_dir
 from journeyman.models.students.classifier import Classifier
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.ranker import Ranker
 from journeyman.models.students.tagger import Tagger
 from journeyman.scenarios.corpora import read_corpus
-from journeyman.scenarios.datasets import routes_in_use
+from journeyman.scenarios.datasets import iter_scenarios, routes_in_use
+from journeyman.scenarios.paths import expand
 from journeyman.scenarios.schemas import extraction_schema
 from journeyman.scenarios.spec import DebuggingSettings, RetrievalSettings, RoutingSettings
 from journeyman.scenarios.suite import Suite
 
 Progress = Callable[[int, int], None]
-"""Told how many passages are embedded, and how many there are."""
+"""Told how many passages are embedded, or steps of teaching done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,20 @@ class Staff:
 
 
 def staff_for(
-    suite: Suite, *, progress: Progress | None = None, cache: Path | None = None
+    suite: Suite,
+    *,
+    progress: Progress | None = None,
+    teaching: Progress | None = None,
+    cache: Path | None = None,
 ) -> Staff:
     """Build the sub-agents of a suite, each bound to an untaught student.
+
+    Only a ranker of repairs may come taught, on correct programs that the suite names.
 
     Args:
         suite: A loaded suite.
         progress: Told of passages being embedded; the first time takes a while.
+        teaching: Told of the ranker being taught; the first time takes minutes.
         cache: Where vectors are kept between runs; the user's cache folder by default.
 
     Raises:
@@ -76,7 +86,7 @@ def staff_for(
         settings = suite.spec.agents.retrieval or RetrievalSettings()
         agents["retrieval"] = Retrieval(index, embedder, k=settings.k)
     if "debugging" in suite.agents:
-        agents["debugging"] = repairer(suite)
+        agents["debugging"] = repairer(suite, teaching=teaching)
     if "routing" not in suite.agents and suite.spec.agent is not None:
         return Staff(agents)
     described = routes_in_use(suite)
@@ -85,15 +95,36 @@ def staff_for(
     return Staff(agents, _agent_router(embedder, agents))
 
 
-def repairer(suite: Suite) -> Debugging:
-    """The sub-agent that repairs, with the suite's budget and an untaught ranker."""
+def repairer(suite: Suite, *, teaching: Progress | None = None) -> Debugging:
+    """The sub-agent that repairs, with the suite's budget, and a ranker if it names programs.
+
+    Raises:
+        ConfigError: The programs cannot be used.
+        SandboxUnavailable: The ranker is to be taught and nothing here can run programs safely.
+    """
     budget = suite.spec.agents.debugging or DebuggingSettings()
-    return Debugging(
+    agent = Debugging(
         Ranker(),
         budget_candidates=budget.candidates,
         budget_seconds=budget.seconds,
         look_past=budget.look_past,
     )
+    if budget.programs is None:
+        return agent
+
+    def step(at: TrainingStep) -> None:
+        if teaching is not None:
+            teaching(at.done, at.total)
+
+    (programs,) = expand(budget.programs, suite.path.parent)
+    asked = (s.input for s in iter_scenarios(suite) if isinstance(s.input, dict))
+    ranker = taught_ranker(
+        programs,
+        tested=[str(task["code"]) for task in asked if "code" in task],
+        sandbox=lambda: agent.sandbox,
+        on_step=step,
+    )
+    return agent.with_student(ranker)
 
 
 def _label_router(suite: Suite, embedder: Embedder, described: Mapping[str, str]) -> Routing:

@@ -89,6 +89,7 @@ class Execution:
         store: Where the run is recorded.
         options: What to run, and how.
         progress: Told of passages being embedded.
+        teaching: Told of a ranker being taught.
         staff: The suite's sub-agents, where they are there already.
         scenarios: Run these, instead of what the options choose of the suite.
         trust: What has been certified; by default what the store has on record.
@@ -105,6 +106,7 @@ class Execution:
         options: ExecutionOptions,
         *,
         progress: Progress | None = None,
+        teaching: Progress | None = None,
         staff: Staff | None = None,
         scenarios: Sequence[Scenario] | None = None,
         trust: TrustSource | None = None,
@@ -124,7 +126,9 @@ class Execution:
             )
         self.scenarios: Sequence[Scenario] = scenarios
         if staff is None:
-            staff = staff_for(suite, progress=progress) if self.scenarios else Staff({})
+            staff = Staff({})
+            if self.scenarios:
+                staff = staff_for(suite, progress=progress, teaching=teaching)
         self.staff: Staff = staff
         self._trust = trust
 

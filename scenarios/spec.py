@@ -130,11 +130,20 @@ class DebuggingSettings(_Strict):
         candidates: Programs run for one task at most.
         seconds: Wall time for running them.
         look_past: Programs run after the first that passes the visible tests.
+        programs: JSON Lines of correct programs that the ranker is taught on; none may be a repair
+            of this suite. Without it there is no ranker.
+        baselines: Also repair every bug in the generic order, and some with a generator alone.
+        generator_bugs: How many of the bugs the generator alone gets.
+        generator_samples: Programs that it writes for each beside the likeliest.
     """
 
     candidates: int = Field(default=240, ge=1, le=100_000)
     seconds: float = Field(default=20, gt=0, le=3600)
     look_past: int = Field(default=60, ge=0, le=100_000)
+    programs: Text | None = None
+    baselines: bool = False
+    generator_bugs: int = Field(default=30, ge=0)
+    generator_samples: int = Field(default=2, ge=0, le=64)
 
 
 class AgentSettings(_Strict):

@@ -32,8 +32,15 @@ def execute(
     suite = load_suite(path)
     if not json:
         talk(f"{suite.name}: {suite.spec.description.strip()}")
-    with Progress("passages embedded", quiet=json) as embedding:
-        execution = Execution(suite, settings, store, options, progress=embedding.update)
+    with Progress("prepared", quiet=json) as prepared:
+        execution = Execution(
+            suite,
+            settings,
+            store,
+            options,
+            progress=lambda done, total: prepared.update(done, total, "passages embedded"),
+            teaching=lambda done, total: prepared.update(done, total, "steps of teaching"),
+        )
 
     async def run() -> None:
         total = len(execution.scenarios) * execution.epochs

@@ -54,6 +54,7 @@ def run(
     """
     from journeyman.cli.execute import execute
     from journeyman.cli.figures import render
+    from journeyman.cli.repairs import compare_repairs, render_repairs
     from journeyman.graph.settings import load_settings
     from journeyman.models.errors import ConfigError
     from journeyman.scenarios.execution import ExecutionOptions, ReferenceOptions
@@ -83,10 +84,13 @@ def run(
             report = execute(find_suite(named), settings, opened, options, json=json)
             empty |= report.num_scenarios == 0
             failed |= bool(report.errors or report.open_because)
+            repairs = compare_repairs(find_suite(named), options, quiet=json)
             if json:
-                emit(report.summary())
+                emit({**report.summary(), **({"repairs": repairs.summary()} if repairs else {})})
             elif report.num_scenarios:
                 say(render(report, reference=stand_in))
+                if repairs is not None:
+                    say(f"\n{render_repairs(repairs.figures())}")
                 where = f" --store {store}" if store else ""
                 talk(f"\nOn record in {opened.name}; `journeyman traces list{where}` shows it.")
     if empty:

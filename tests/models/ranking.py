@@ -1,4 +1,4 @@
-"""A tiny ranking problem that an encoder learns in seconds: which fruit does the task ask for?"""
+"""A tiny ranking problem: ripe fruit is right, whatever else is said of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FRUITS = ["apple", "lemon", "cherry", "melon", "grape", "peach"]
 
 
 def tiny_groups(num_groups: int = 24, seed: int = 0) -> list[RankingGroup]:
-    """Groups whose right candidate names the task's fruit; every kind is right as often."""
+    """Groups whose right candidate is ripe; every fruit is right as often."""
     order = random.Random(seed)
     groups = []
     for number in range(num_groups):
@@ -19,8 +19,7 @@ def tiny_groups(num_groups: int = 24, seed: int = 0) -> list[RankingGroup]:
         names = order.sample(FRUITS, len(FRUITS))
         groups.append(
             RankingGroup(
-                task=f"Buy a {fruit}, please.",
-                candidates=[f"{order.choice(['take', 'put'])}: {name}" for name in names],
+                candidates=[f"{name} {'ripe' if name == fruit else 'green'}" for name in names],
                 right=frozenset({names.index(fruit)}),
                 source=f"shop {number // 2}",
             )
@@ -28,15 +27,6 @@ def tiny_groups(num_groups: int = 24, seed: int = 0) -> list[RankingGroup]:
     return groups
 
 
-def teach_tiny_ranker(folder: Path, *, seed: int = 0, epochs: int = 8) -> RankerReport:
-    """Teach a ranker the fruits, in seconds on a CPU; then `Ranker(weights=folder)`."""
-    return train_ranker(
-        tiny_groups(),
-        out=folder,
-        epochs=epochs,
-        batch_size=4,
-        learning_rate=5e-4,
-        seed=seed,
-        device="cpu",
-        held_out_share=0.2,
-    )
+def teach_tiny_ranker(folder: Path) -> RankerReport:
+    """Teach a ranker to take ripe fruit; then `Ranker.load(folder)`."""
+    return train_ranker(tiny_groups(), out=folder)
