@@ -141,6 +141,7 @@ class Extraction(Agent[ExtractionTask, Record]):
 
     input_type = ExtractionTask
     output_type = Record
+    version = "2"
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import graph_cost, retrieval, sandbox, students, traces
+from benchmarks import graph_cost, retrieval, routing, sandbox, students, traces, training
 
 MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "graph": graph_cost.measure,
@@ -16,6 +16,8 @@ MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "traces": traces.measure,
     "sandbox": sandbox.measure,
     "retrieval": retrieval.measure,
+    "routing": routing.measure,
+    "training": training.measure,
 }
 
 

@@ -24,7 +24,6 @@ from journeyman.models import scoring
 from journeyman.models.certificate import Certificate, certify
 from journeyman.models.confidence import ConfidenceHead, out_of_fold
 from journeyman.models.deferral import augrc
-from journeyman.models.errors import ConfigError
 from journeyman.models.types import Risk
 from journeyman.traces.payloads import encode
 
@@ -214,19 +213,3 @@ def same_evidence(first: Mapping[str, float], second: Mapping[str, float]) -> bo
             equal_nan=True,
         )
     )
-
-
-def refuse_shared(*parts: Sequence[Outcome]) -> None:
-    """Refuse outcomes that share a group across parts: what taught or fitted must not certify.
-
-    Raises:
-        ConfigError: A group is on two sides.
-    """
-    seen: dict[str, int] = {}
-    for number, part in enumerate(parts):
-        for item in part:
-            if seen.setdefault(item.group, number) != number:
-                raise ConfigError(
-                    f"The task {item.task_key!r} stands on two sides of the split: make the data "
-                    f"set again."
-                )

@@ -113,6 +113,7 @@ async def _ask(
     from journeyman.graph.orchestrator import create_orchestrator
     from journeyman.graph.settings import load_settings
     from journeyman.graph.state import Context, RunInput, Task
+    from journeyman.graph.trust import loaders_of, trust_from
     from journeyman.models.errors import UnknownAgent
     from journeyman.models.types import Answer
     from journeyman.scenarios.assembly import Staff, repairer, staff_for
@@ -135,8 +136,13 @@ async def _ask(
     settings = load_settings()
     with Store.open(target) as store, Recorder(store) as recorder:
         frontier = frontier_from(settings, store)
+        trust = trust_from(settings, store, loaders_of(staff.everyone.values()))
         graph = create_orchestrator(
-            list(staff.agents.values()), frontier, store=recorder, router=staff.router
+            list(staff.agents.values()),
+            frontier,
+            store=recorder,
+            router=staff.router,
+            trust=trust,
         )
         context = Context(
             trust_uncertified=trust_uncertified, on_frontier_failure="return_uncertified"
@@ -150,6 +156,7 @@ async def _ask(
                 attempts[event["task_id"]] = event
             elif event["type"] == "answer":
                 answers.append(Answer.model_validate(event["answer"]))
+        trust.close()
         if frontier is not None:
             await frontier.aclose()
     kept = [answer for answer in answers if answer.agent in staff.agents]

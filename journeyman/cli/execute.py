@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def execute(
-    path: Path, settings: Settings, store: Store, options: ExecutionOptions, *, json: bool = False
+    path: Path,
+    settings: Settings,
+    store: Store,
+    options: ExecutionOptions,
+    *,
+    json: bool = False,
+    describe: bool = True,
 ) -> Report:
     """Run one suite to its end.
 
@@ -30,7 +36,7 @@ def execute(
     from journeyman.scenarios.suite import load_suite
 
     suite = load_suite(path)
-    if not json:
+    if describe and not json:
         talk(f"{suite.name}: {suite.spec.description.strip()}")
     with Progress("prepared", quiet=json) as prepared:
         execution = Execution(

@@ -35,6 +35,42 @@ def render(report: Report, *, reference: bool) -> str:
     return "\n\n".join(blocks)
 
 
+def render_pair(before: Report, after: Report, *, max_error: float) -> str:
+    """The same tasks before and after a round, side by side, with what it saves."""
+    headers = ["sub-agent", "tasks", "by students", "quality", "before", "after", "cost", "after"]
+    rows = []
+    for name, figures in after.agents.items():
+        first = before.agents.get(name)
+        cold, warm = before.headline(name, "system"), after.headline(name, "system")
+        metric = next(iter(after.quality(name, "system")), "")
+        rows.append(
+            [
+                name,
+                str(figures.num_tasks),
+                f"{figures.certified} ({figures.certified / max(figures.num_tasks, 1):.0%})",
+                metric,
+                _estimate(cold),
+                _estimate(warm),
+                _usd(first.cost_microusd if first is not None else None),
+                _usd(figures.cost_microusd),
+            ]
+        )
+    cold_cost = before.summary()["cost_microusd"]["system"]
+    warm_cost = after.summary()["cost_microusd"]["system"]
+    lines = [
+        table(headers, rows, right=frozenset({1, 2, 6, 7})),
+        "(in brackets: 95 % interval; the frontier is the reference frontier, a stand-in)",
+        "",
+    ]
+    if cold_cost and warm_cost is not None:
+        lines.append(
+            f"Saved: {1 - warm_cost / cold_cost:.0%} of what the frontier cost before, audits "
+            f"included, training not; target: at most {max_error:.0%} of a sub-agent's tasks "
+            "answered wrongly by its student."
+        )
+    return "\n".join(lines)
+
+
 def _work(report: Report) -> str:
     rows = [_work_row(name, figures) for name, figures in report.agents.items()]
     headers = [

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from journeyman.models.catalog import file_digest
 from journeyman.models.errors import WeightsError
 from journeyman.models.students.embedder import Embedder
+from journeyman.models.students.familiarity import Familiarity
 from journeyman.models.students.tagger import Tagging
 from journeyman.models.types import Span, canonical_json, content_hash
 
@@ -83,7 +84,7 @@ class NearestTagger:
                 model=self.base,
             )
         self._load_lock = threading.Lock()
-        self._loaded: tuple[Vectors, list[_Lesson]] | None = None
+        self._loaded: _Taught | None = None
 
     @property
     def taught(self) -> bool:
@@ -99,17 +100,17 @@ class NearestTagger:
         """One tagging per text, in order."""
         if not texts:
             return []
-        vectors, lessons = self._load()
-        likeness = self._embedder.embed_documents(texts) @ vectors.T
-        return [
-            self._tagging(text, row, lessons) for text, row in zip(texts, likeness, strict=True)
-        ]
+        taught = self._load()
+        likeness = self._embedder.embed_documents(texts) @ taught.vectors.T
+        return [self._tagging(text, row, taught) for text, row in zip(texts, likeness, strict=True)]
 
-    def _tagging(self, text: str, likeness: Vectors, lessons: Sequence[_Lesson]) -> Tagging:
+    def _tagging(self, text: str, likeness: Vectors, taught: _Taught) -> Tagging:
         nearest = np.argsort(-likeness, kind="stable")[:NUM_NEIGHBOURS]
         weights = np.clip(likeness[nearest], 0.0, 1.0).astype(np.float64) ** _SHARPNESS
         total = float(weights.sum()) + _SMALLEST
-        neighbours = [(lessons[i], float(w) / total) for i, w in zip(nearest, weights, strict=True)]
+        neighbours = [
+            (taught.lessons[i], float(w) / total) for i, w in zip(nearest, weights, strict=True)
+        ]
         places = [(m.start(), m.end()) for m in _WORD.finditer(text)]
         words = tuple(text[start:end].casefold() for start, end in places)
         marks = list(_marks(words, _votes(words, neighbours)))
@@ -129,15 +130,29 @@ class NearestTagger:
             spans=spans,
             taught=True,
             num_units=len(words),
+            familiarity=taught.familiarity.numbers(text, spans),
             **_doubts(marks, best, _missed(self.labels, marks, neighbours)),
         )
 
-    def _load(self) -> tuple[Vectors, list[_Lesson]]:
+    def _load(self) -> _Taught:
         with self._load_lock:
             if self._loaded is None:
-                lessons = [_lesson(row["text"], row["spans"]) for row in self._texts]
-                self._loaded = _read_vectors(self._weights, len(lessons)), lessons
+                rows = [(row["text"], _spans(row)) for row in self._texts]
+                self._loaded = _Taught(
+                    _read_vectors(self._weights, len(rows)),
+                    [_lesson(text, spans) for text, spans in rows],
+                    Familiarity.of(rows),
+                )
             return self._loaded
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """What was taught, in memory: a vector and a lesson by text, and counts of them all."""
+
+    vectors: Vectors
+    lessons: list[_Lesson]
+    familiarity: Familiarity
 
 
 def is_nearest(folder: Path) -> bool:
@@ -180,13 +195,18 @@ def _read_vectors(folder: Path, num_texts: int) -> Vectors:
     return vectors
 
 
-def _lesson(text: str, spans: Sequence[tuple[int, int, str]]) -> _Lesson:
+def _spans(row: Mapping[str, Any]) -> list[Span]:
+    text = row["text"]
+    return [Span(label, start, end, text[start:end]) for start, end, label in row["spans"]]
+
+
+def _lesson(text: str, spans: Sequence[Span]) -> _Lesson:
     places = [(m.start(), m.end()) for m in _WORD.finditer(text)]
     values = []
-    for start, end, label in spans:
-        held = [i for i, (a, b) in enumerate(places) if a < end and b > start]
+    for span in spans:
+        held = [i for i, (a, b) in enumerate(places) if a < span.end and b > span.start]
         if held:
-            values.append((held[0], held[-1] + 1, label))
+            values.append((held[0], held[-1] + 1, span.label))
     return _Lesson(tuple(text[a:b].casefold() for a, b in places), tuple(values))
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from journeyman.models.catalog import file_digest
 from journeyman.models.errors import WeightsError
 from journeyman.models.students import bio
+from journeyman.models.students.familiarity import FILE as TAUGHT
+from journeyman.models.students.familiarity import UNTAUGHT, Familiarity
 from journeyman.models.students.folders import new_folder
 from journeyman.models.students.tagger_weights import (
     FACTS,
@@ -30,7 +32,7 @@ from journeyman.models.students.tagger_weights import (
 from journeyman.models.students.tokens import Tokenized, Window, length_sorted, tokenize, windows
 from journeyman.models.types import Span, content_hash
 
-DECODING = 1
+DECODING = 2
 """Raise it when the same weights give other spans or other numbers: it is in the fingerprint."""
 
 WINDOW = 256
@@ -42,7 +44,7 @@ OVERLAP = 64
 
 NOT_TAUGHT = "not taught yet"
 
-_FILES = (FACTS, WEIGHTS, "config.json", "tokenizer.json")  # what shapes an answer
+_FILES = (FACTS, WEIGHTS, "config.json", "tokenizer.json", TAUGHT)  # what shapes an answer
 _BATCH = 32  # windows in one forward pass
 
 
@@ -69,6 +71,7 @@ class Tagging:
             the sign of a missed span.
         missed: By label, the largest probability of a unit that is in no span of this label: what
             speaks against leaving the label out.
+        familiarity: How much of it was seen in teaching; see `Familiarity.numbers`.
         note: What the student says of itself.
     """
 
@@ -84,6 +87,7 @@ class Tagging:
     max_entropy: float = 0.0
     max_missed: float = 1.0
     missed: Mapping[str, float] = field(default_factory=dict)
+    familiarity: Mapping[str, float] = field(default_factory=lambda: dict(UNTAUGHT))
     note: str | None = None
 
     def evidence(self) -> dict[str, float]:
@@ -98,6 +102,7 @@ class Tagging:
             "mean_entropy": self.mean_entropy,
             "max_entropy": self.max_entropy,
             "max_missed": self.max_missed,
+            **self.familiarity,
         }
 
 
@@ -132,7 +137,7 @@ class Tagger:
         self._dtype = dtype
         self._window, self._overlap = WINDOW, OVERLAP
         self._load_lock = threading.Lock()
-        self._model: TaggerModel | None = None
+        self._model: tuple[TaggerModel, Familiarity] | None = None
         if weights is not None:
             self._read_facts(weights)
 
@@ -179,7 +184,7 @@ class Tagger:
         """One tagging per text, in order. Any text will do: empty, emoji, NUL, a megabyte."""
         if not self.taught:
             return [Tagging(note=NOT_TAUGHT) for _ in texts]
-        model = self._load()
+        model, taught = self._load()
         tokenized = tokenize(model.tokenizer, texts)
         rows = [
             (number, window)
@@ -189,7 +194,7 @@ class Tagger:
         log_probs = self._log_probs(model, tokenized, rows)
         num_windows = np.bincount([number for number, _ in rows], minlength=len(texts))
         return [
-            self._tagging(text, pieces.units, scores, int(count))
+            self._tagging(text, pieces.units, scores, int(count), taught)
             for text, pieces, scores, count in zip(
                 texts, tokenized, log_probs, num_windows, strict=True
             )
@@ -212,7 +217,12 @@ class Tagger:
         return result
 
     def _tagging(
-        self, text: str, units: bio.Units, log_probs: bio.Floats, num_windows: int
+        self,
+        text: str,
+        units: bio.Units,
+        log_probs: bio.Floats,
+        num_windows: int,
+        taught: Familiarity,
     ) -> Tagging:
         if not len(units):
             return Tagging(
@@ -222,22 +232,28 @@ class Tagger:
                 min_margin=1.0,
                 max_missed=0.0,
                 missed=dict.fromkeys(self.labels, 0.0),
+                familiarity=taught.numbers(text, ()),
             )
         tags = bio.decode(log_probs)
+        spans = bio.to_spans(text, units, tags, log_probs, self.labels)
         return Tagging(
-            spans=bio.to_spans(text, units, tags, log_probs, self.labels),
+            spans=spans,
             taught=True,
             num_windows=num_windows,
             num_units=len(units),
             missed=dict(zip(self.labels, bio.missed(log_probs, tags), strict=True)),
+            familiarity=taught.numbers(text, spans),
             **bio.doubts(log_probs, tags),
         )
 
-    def _load(self) -> TaggerModel:
+    def _load(self) -> tuple[TaggerModel, Familiarity]:
         with self._load_lock:
             if self._model is None:
                 assert self._weights is not None
-                self._model = TaggerModel(self._weights, device=self._device, dtype=self._dtype)
+                self._model = (
+                    TaggerModel(self._weights, device=self._device, dtype=self._dtype),
+                    Familiarity.load(self._weights),
+                )
             return self._model
 
     def save(self, folder: Path) -> None:

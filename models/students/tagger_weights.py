@@ -1,7 +1,8 @@
 """A taught tagger on disk and in memory: its folder, and the model that it holds.
 
-The folder is a token classification model in Hugging Face layout (any other tool can load it) plus
-`tagger.json` with what it was taught. Safetensors only. Knows nothing of spans.
+The folder is a token classification model in Hugging Face layout (any other tool can load it), with
+`tagger.json` for its labels and `taught.json` for counts of what it was taught. Safetensors only.
+Knows nothing of spans.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
 from journeyman.models.students.bio import tag_names
 from journeyman.models.students.device import computing, pick_device
+from journeyman.models.students.familiarity import Familiarity
 from journeyman.models.students.folders import copy_tokenizer, new_folder
 from journeyman.models.students.tokens import load_tokenizer, pad, special_ids
 from journeyman.models.types import canonical_json
@@ -117,7 +119,9 @@ def new_module(base: Base, labels: Sequence[str]) -> PreTrainedModel:
     return result
 
 
-def write_tagger(folder: Path, module: PreTrainedModel, base: Base, facts: Facts) -> None:
+def write_tagger(
+    folder: Path, module: PreTrainedModel, base: Base, facts: Facts, taught: Familiarity
+) -> None:
     """Write a taught tagger's folder, all of it or nothing.
 
     Raises:
@@ -128,6 +132,7 @@ def write_tagger(folder: Path, module: PreTrainedModel, base: Base, facts: Facts
             module.save_pretrained(work)
         copy_tokenizer(base, work)
         write_facts(work, facts)
+        taught.save(work)
 
 
 class TaggerModel:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedderReport", "QueryLesson", "TrainProgress", "train_embedder"]
 
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the taught weights that are tried."""
+"""Shares of the taught weights that are tried; 0 is the base."""
 
 _BLIND_BLEND = 0.5  # where no lesson is held out to choose by
 _FEWEST_TO_HOLD_OUT = 20  # below, every lesson is worth more as a lesson than as a test
@@ -47,7 +47,7 @@ class EmbedderReport:
         loss: Mean training loss of the epoch whose weights were kept.
         blend: Share of the taught weights in the student; 0 is the base itself.
         base_mrr: Mean reciprocal rank of held-out lessons' best answer among all documents given,
-            by the base; None without any.
+            by the base; None without any, or where `blends` has no 0.
         held_out_mrr: The same by the student that was written.
         mrr_by_blend: The same by each share that was tried.
         from_parent: Whether training went on from the parent.
@@ -95,6 +95,7 @@ def train_embedder(
     weight_decay: float = 0.01,
     num_negatives: int = 7,
     margin: float = 0.05,
+    blends: Sequence[float] = BLENDS,
     seed: int = 0,
     device: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
@@ -120,12 +121,14 @@ def train_embedder(
         num_negatives: Hard negatives of a query, at most.
         margin: In [0, 1): an unjudged document that is more than `1 - margin` times as like the
             query as its answer is no hard negative.
+        blends: Shares of the taught weights, in [0, 1], of which the one that ranks held-out
+            lessons best is kept.
         seed: For order and dropout. Which lessons are held out depends on their queries alone, so
             that a later round does not learn from what an earlier one was tested on.
         device: `cpu`, `cuda`, ...; CUDA where there is one, if None.
         progress: Called after every step; what it raises ends the training and leaves no folder.
         held_out_share: Share of the queries, in [0, 1), that early stopping and the blend watch.
-            With fewer than 20 queries none are held out, and the blend is one half.
+            With fewer than 20 queries none are held out, and the blend is the one nearest a half.
 
     Raises:
         ConfigError: No lessons, one without an answer, a number out of range, or the libraries of
@@ -133,7 +136,8 @@ def train_embedder(
         WeightsError: The base is missing, the parent is of another base, or `out` is not empty.
     """
     start = time.perf_counter()
-    _check(lessons, epochs, batch_size, margin, held_out_share)
+    _check(lessons, epochs, batch_size)
+    _check_shares(margin, held_out_share, blends)
     refuse_used(out, "embedder")
     try:
         from journeyman.models.training.query_tower import QueryTower, Schedule
@@ -152,7 +156,7 @@ def train_embedder(
         epochs, batch_size, learning_rate, warmup_share, weight_decay, seed, progress
     )
     run = tower.learn(learned, held_out, course.vectors, schedule)
-    blend, mrrs = _blend(tower, untaught, held_out, course.vectors)
+    blend, mrrs = _blend(tower, untaught, held_out, course.vectors, blends)
     write_embedder(out, resolve(base), tower.encoder if blend > 0 else None)
     report = _report(run, learned, held_out, blend, mrrs)
     return replace(
@@ -164,9 +168,7 @@ def train_embedder(
     )
 
 
-def _check(
-    lessons: Sequence[QueryLesson], epochs: int, batch_size: int, margin: float, share: float
-) -> None:
+def _check(lessons: Sequence[QueryLesson], epochs: int, batch_size: int) -> None:
     empty = next((lesson for lesson in lessons if not lesson.positives), None)
     if not lessons or empty is not None:
         raise ConfigError(
@@ -174,11 +176,20 @@ def _check(
             f"{f', of which {empty.query!r} has no answer' if empty else ''}: give at least one, "
             "each with a document that answers it."
         )
-    if epochs < 1 or batch_size < 2 or not 0 <= margin < 1 or not 0 <= share < 1:
+    if epochs < 1 or batch_size < 2:
         raise ConfigError(
-            f"An embedder cannot be taught in {epochs} epochs of batches of {batch_size} with a "
-            f"margin of {margin} and a share of {share} held out: give at least 1 epoch, batches "
-            "of at least 2, and numbers in [0, 1)."
+            f"An embedder cannot be taught in {epochs} epochs of batches of {batch_size}: give at "
+            "least 1 epoch, and batches of at least 2."
+        )
+
+
+def _check_shares(margin: float, held_out_share: float, blends: Sequence[float]) -> None:
+    shares = bool(blends) and all(0 <= blend <= 1 for blend in blends)
+    if not (0 <= margin < 1 and 0 <= held_out_share < 1 and shares):
+        raise ConfigError(
+            f"An embedder cannot be taught with a margin of {margin}, a share of {held_out_share} "
+            f"held out and blends {tuple(blends)}: give numbers in [0, 1), and at least one blend "
+            "in [0, 1]."
         )
 
 
@@ -248,7 +259,11 @@ def _start(
 
 
 def _blend(
-    tower: QueryTower, untaught: State, held_out: Sequence[Contrast], vectors: Vector
+    tower: QueryTower,
+    untaught: State,
+    held_out: Sequence[Contrast],
+    vectors: Vector,
+    blends: Sequence[float],
 ) -> tuple[float, dict[float, float]]:
     """Leave the tower with the mixture that ranks held-out lessons best; its share, and all MRRs.
 
@@ -258,10 +273,11 @@ def _blend(
 
     taught = tower.state()
     if not held_out:
-        tower.load(blended(untaught, taught, _BLIND_BLEND))
-        return _BLIND_BLEND, {}
+        blind = min(blends, key=lambda share: abs(share - _BLIND_BLEND))
+        tower.load(blended(untaught, taught, blind))
+        return blind, {}
     found = {}
-    for share in BLENDS:
+    for share in blends:
         tower.load(blended(untaught, taught, share))
         loss, mrr = tower.judge(held_out, vectors)
         found[share] = (mrr, -loss)

@@ -26,7 +26,7 @@ from journeyman.models.students.causal import adapter_digest
 from journeyman.models.students.device import pick_device
 from journeyman.models.students.folders import refuse_used
 from journeyman.models.students.generator_weights import write_generator
-from journeyman.models.training.generator_course import LIBRARIES, Course, Plan
+from journeyman.models.training.generator_course import LIBRARIES, Course, Plan, Precision
 from journeyman.models.training.generator_rows import PromptedAnswer, in_order
 from journeyman.models.training.steps import TrainProgress
 from journeyman.models.types import canonical_json
@@ -99,6 +99,7 @@ def train_generator(
     beta: float = 0.1,
     seed: int = 0,
     device: str | None = None,
+    precision: Precision | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     held_out_share: float = 0.1,
 ) -> GeneratorReport:
@@ -123,6 +124,8 @@ def train_generator(
         beta: How closely preferences keep to what was learned before; higher is closer.
         seed: For the split, the order and the new adapter.
         device: `cpu`, `cuda`, ...; CUDA where there is one, if None.
+        precision: What products are computed in; weights are float32 always. None is bfloat16 on
+            CUDA that has it, else float32. A CPU with AMX is 1.4 times as fast in bfloat16.
         progress: Called after every step, epochs of preferences counted on from `epochs`; what it
             raises ends the training and leaves no folder.
         held_out_share: Share of the examples, in [0, 1), that early stopping watches. With fewer
@@ -147,6 +150,7 @@ def train_generator(
         beta=beta,
         seed=seed,
         held_out_share=held_out_share,
+        precision=precision,
     )
     _check(examples, plan)
     refuse_used(out, "generator")

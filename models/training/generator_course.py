@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 """What teaching needs, and what shapes an adapter."""
 
+Precision = Literal["float32", "bfloat16"]
+
 _NOTE = "run.json"
 _LEARNED = "learned"  # the adapter that learned the answers and may go on to the preferences
 _RATES = ((0.2e9, 1e-3), (0.7e9, 5e-4), (float("inf"), 2e-4))  # parameters below which, and rate
@@ -65,6 +67,7 @@ class Plan:
     beta: float
     seed: int
     held_out_share: float
+    precision: Precision | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +317,7 @@ class Course:
             seed=self._plan.seed,
             device=self._device,
             folder=self._work / stage,
+            precision=self._plan.precision,
         )
 
     def _rate(self) -> float:

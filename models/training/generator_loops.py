@@ -48,6 +48,7 @@ class Schedule:
         seed: For the order.
         device: `cpu`, `cuda`, ...
         folder: Where checkpoints go.
+        precision: `float32` or `bfloat16`; None takes bfloat16 on CUDA that has it.
     """
 
     epochs: int
@@ -57,6 +58,14 @@ class Schedule:
     seed: int
     device: str
     folder: Path
+    precision: str | None = None
+
+    @property
+    def in_half(self) -> bool:
+        """Are products computed in bfloat16?"""
+        if self.precision is not None:
+            return self.precision == "bfloat16"
+        return self.device.startswith("cuda") and torch.cuda.is_bf16_supported()
 
 
 class LikeLengths(torch.utils.data.Sampler[int]):
@@ -345,7 +354,7 @@ def _settings(
         "warmup_steps": schedule.warmup_share,
         "seed": schedule.seed,
         "use_cpu": place == "cpu",
-        "bf16": on_cuda and torch.cuda.is_bf16_supported(),
+        "bf16": schedule.in_half,
         "gradient_checkpointing": False,
         "dataloader_pin_memory": on_cuda,
         "remove_unused_columns": False,

@@ -20,6 +20,7 @@ from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.models.students import bio
 from journeyman.models.students.device import computing, pick_device
+from journeyman.models.students.familiarity import Familiarity
 from journeyman.models.students.folders import refuse_used
 from journeyman.models.students.tagger import OVERLAP, WINDOW, Tagger
 from journeyman.models.students.tagger_weights import (
@@ -177,7 +178,7 @@ def train_tagger(
         )
         run = _fit(course, rows, held_out_rows, schedule)
     facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP)
-    write_tagger(out, course.module, course.base, facts)
+    write_tagger(out, course.module, course.base, facts, _familiarity(learned, start))
     tagger = Tagger(weights=out, device=place)
     report = TrainReport(
         seconds=0.0,
@@ -404,6 +405,12 @@ def _held_out_loss(course: _Course, rows: Sequence[_Row]) -> float:
                 total += float(loss) * num_tags
                 count += num_tags
     return total / max(count, 1)
+
+
+def _familiarity(learned: Sequence[TaggedText], start: Path | None) -> Familiarity:
+    """What the examples teach, and what they taught who began it."""
+    own = Familiarity.of((example.text, example.spans) for example in learned)
+    return own if start is None else own.joined(Familiarity.load(start))
 
 
 def _f1(tagger: Tagger, examples: Sequence[TaggedText]) -> float:

@@ -346,6 +346,19 @@ def test_nothing_is_reported_to_anybody(
     teach(base, tmp_path / "g", lessons=tiny_lessons(4, pairs=True), epochs=1)
 
 
+def test_half_precision_leaves_an_adapter_in_full(base: str, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    options: dict[str, Any] = {"lessons": tiny_lessons(40), "epochs": 1}
+    half = teach(base, tmp_path / "half", precision="bfloat16", **options)
+    full = teach(base, tmp_path / "full", **options)
+    assert half.fingerprint != full.fingerprint
+    assert half.held_out_loss == pytest.approx(full.held_out_loss, rel=0.1)
+    weights = load_file(tmp_path / "half" / "adapter_model.safetensors")
+    assert {str(array.dtype) for array in weights.values()} == {"float32"}
+    check_canary(open_generator(tmp_path / "half"), read_facts(tmp_path / "half"))
+
+
 def test_training_leaves_others_chance_alone(base: str, tmp_path: Path) -> None:
     import torch
 

@@ -1,0 +1,225 @@
+"""How fast students are taught here.
+
+Rates are per second of processor time, not of the clock, so that other work on the machine does not
+count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from journeyman.models.catalog import resolve
+from journeyman.models.students.causal import load_causal
+from journeyman.models.students.chat import end_id, stop_ids
+from journeyman.models.training.embedder import QueryLesson, train_embedder
+from journeyman.models.training.generator_rows import PromptedAnswer, Row, to_rows
+
+BASE = "SmolLM2-135M-Instruct"
+FIELDS = ("name", "city", "day", "time", "guests", "dish", "state", "country")
+NUM_ROWS, BATCH = 8, 4
+NUM_QUESTIONS, NUM_NEGATIVES, EPOCHS = 64, 3, 2
+
+
+def bookings(num_rows: int) -> list[PromptedAnswer]:
+    """Prompts of about 200 tokens, answers of about 60: the shape of an extraction."""
+    told = "\n".join(f"- {field}: as it stands in the text, or null" for field in FIELDS)
+    system = f"Extract fields from the text as one JSON object.\n{told}"
+    rows = []
+    for i in range(num_rows):
+        text = f"Book a table for {i + 2} in Springfield on May {i + 1} at {i % 12}pm, please."
+        values = ", ".join(f'"{field}": ' + ("null" if i % 3 else f'"{i}"') for field in FIELDS)
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+        rows.append(PromptedAnswer(messages, f"{{{values}}}"))
+    return rows
+
+
+def _adapted() -> tuple[Any, Any, list[Row]]:
+    import peft
+    import torch
+
+    module, tokenizer = load_causal(resolve(BASE), "float32")
+    end = end_id(tokenizer, stop_ids(module, tokenizer))
+    rows = to_rows(tokenizer, bookings(NUM_ROWS), name=BASE, end=end)
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(
+        r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return peft.get_peft_model(module, settings), tokenizer, rows
+
+
+def _rate(trainer: Any, rows: list[Row]) -> float:
+    start = time.process_time()
+    trainer.train()
+    return sum(row.num_tokens for row in rows) / (time.process_time() - start)
+
+
+def _trl(folder: Path, **settings: Any) -> float:
+    """TRL itself on the same rows."""
+    import datasets
+    import trl
+
+    class Silent(trl.SFTTrainer):
+        def _send_telemetry(self) -> None:
+            """A measurement is nobody's usage."""
+
+    model, tokenizer, rows = _adapted()
+    data = [
+        {"input_ids": [*row.prompt, *row.answer], "labels": [-100] * len(row.prompt) + row.answer}
+        for row in rows
+    ]
+    trainer = Silent(
+        model=model,
+        args=trl.SFTConfig(
+            output_dir=str(folder),
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH,
+            use_cpu=True,
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+            **settings,
+        ),
+        train_dataset=datasets.Dataset.from_list(data),
+        processing_class=tokenizer,
+    )
+    return _rate(trainer, rows)
+
+
+def _ours(folder: Path, precision: str) -> float:
+    from journeyman.models.training.generator_loops import Schedule, sft_trainer
+
+    model, tokenizer, rows = _adapted()
+    schedule = Schedule(
+        epochs=1,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        warmup_share=0.0,
+        seed=0,
+        device="cpu",
+        folder=folder,
+        precision=precision,
+    )
+    trainer = sft_trainer(model, tokenizer, rows, [], schedule, lambda *_: None)
+    trainer.args.save_strategy = "no"
+    return _rate(trainer, rows)
+
+
+def generators() -> list[str]:
+    """Tokens a second of teaching a generator, against TRL as it comes and with its traps off."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _ours(Path(folder), "float32")
+        half = _ours(Path(folder), "bfloat16")
+        careful = _trl(Path(folder), bf16=False, gradient_checkpointing=False)
+        plain = _trl(Path(folder))
+    line = (
+        f"generator ({BASE}, LoRA, {NUM_ROWS} rows): {ours:.0f} tokens a second of CPU time in "
+        f"float32, {half:.0f} in bfloat16; TRL in float32 without checkpointing {careful:.0f} "
+        f"({ours / careful:.2f}x), TRL as it comes, in bfloat16, {plain:.0f} ({half / plain:.2f}x)"
+    )
+    return [line]
+
+
+def _questions() -> list[QueryLesson]:
+    """Short questions, answers and hard negatives of about 100 tokens."""
+    tail = "It was written down by those who keep the records, word for word as it was told. " * 5
+
+    def text(number: int) -> str:
+        return f"Entry {number} of the log says what happened to machine {number % 17}. {tail}"
+
+    return [
+        QueryLesson(
+            f"what happened to machine {i % 17} in entry {i}",
+            (text(i),),
+            tuple(text(i + 17 * n) for n in range(1, 1 + NUM_NEGATIVES)),
+        )
+        for i in range(NUM_QUESTIONS)
+    ]
+
+
+def _taught_embedder(folder: Path) -> None:
+    train_embedder(
+        _questions(),
+        out=folder / "student",
+        epochs=EPOCHS,
+        num_negatives=NUM_NEGATIVES,
+        held_out_share=0,
+        device="cpu",
+    )
+
+
+def _plain_embedder(folder: Path) -> None:
+    """The library's own trainer and loss on the same texts, both sides learning."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    rows = [
+        {"query": each.query, "positive": each.positives[0]}
+        | {f"negative_{n}": text for n, text in enumerate(each.negatives)}
+        for each in _questions()
+    ]
+    model = SentenceTransformer(str(resolve("all-MiniLM-L6-v2").path), device="cpu")
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=EPOCHS,
+            per_device_train_batch_size=32,
+            use_cpu=True,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list(rows),
+        loss=MultipleNegativesRankingLoss(model),
+    )
+    trainer.train()
+    model[0].auto_model.save_pretrained(folder / "plain")
+
+
+def cost_of(teach: Callable[[Path], None]) -> tuple[float, float]:
+    """Seconds of CPU time, and the peak of this process's memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            teach(Path(folder))
+        seconds = time.process_time() - start
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def embedders() -> list[str]:
+    """Queries a second and peak memory of teaching an embedder, from texts to files.
+
+    Against the library's own trainer, each in a process of its own, libraries loading included.
+    """
+    costs = {}
+    for name, teach in (("ours", _taught_embedder), ("plain", _plain_embedder)):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            costs[name] = process.submit(cost_of, teach).result()
+    (ours, our_peak), (plain, plain_peak) = costs["ours"], costs["plain"]
+    num_pairs = NUM_QUESTIONS * EPOCHS
+    line = (
+        f"embedder (MiniLM, {NUM_QUESTIONS} queries with {NUM_NEGATIVES} hard negatives, {EPOCHS} "
+        f"epochs): {num_pairs / ours:.1f} pairs a second of CPU time at {our_peak:.0f} MB; "
+        f"sentence-transformers as it comes {num_pairs / plain:.1f} ({plain / ours:.2f}x the time) "
+        f"at {plain_peak:.0f} MB"
+    )
+    return [line]
+
+
+def measure() -> list[str]:
+    """Lines of the report."""
+    return [*generators(), *embedders()]
