@@ -22,11 +22,14 @@ from journeyman.models.students.causal import load_causal
 from journeyman.models.students.chat import end_id, stop_ids
 from journeyman.models.training.embedder import QueryLesson, train_embedder
 from journeyman.models.training.generator_rows import PromptedAnswer, Row, to_rows
+from journeyman.models.training.tagger import TaggedText, train_tagger
+from journeyman.models.types import Span
 
 BASE = "SmolLM2-135M-Instruct"
 FIELDS = ("name", "city", "day", "time", "guests", "dish", "state", "country")
 NUM_ROWS, BATCH = 8, 4
 NUM_QUESTIONS, NUM_NEGATIVES, EPOCHS = 64, 3, 2
+NUM_ORDERS, ORDERS_A_STEP = 256, 32
 
 
 def bookings(num_rows: int) -> list[PromptedAnswer]:
@@ -220,6 +223,121 @@ def embedders() -> list[str]:
     return [line]
 
 
+def orders() -> list[TaggedText]:
+    """Requests of 6 to 20 words, as people type them."""
+    tails = ("", " please", " and tell them that we may be a little late for it this time")
+    rows = []
+    for i in range(NUM_ORDERS):
+        spans, text = [], ""
+        for words, label in (("book", ""), (f"a table for {i + 2}", "guests"), ("at", "")):
+            start = len(text) + bool(text)
+            text = f"{text} {words}".strip()
+            if label:
+                spans.append(Span(label, start, len(text), words))
+        rows.append(TaggedText(f"{text} the harbour inn number {i}{tails[i % 3]}", tuple(spans)))
+    return rows
+
+
+class _Clock:
+    """CPU seconds from the end of the first step, which warms up, to the end of the last."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def tick(self) -> None:
+        self.ends.append(time.process_time())
+
+    def rows_a_second(self) -> float:
+        steps = (len(self.ends) - 1) / len(self.ends)
+        return steps * NUM_ORDERS * EPOCHS / (self.ends[-1] - self.ends[0])
+
+
+def _taught_tagger(folder: Path) -> float:
+    clock = _Clock()
+    train_tagger(
+        orders(),
+        ("guests",),
+        out=folder / "student",
+        epochs=EPOCHS,
+        batch_size=ORDERS_A_STEP,
+        held_out_share=0,
+        device="cpu",
+        progress=lambda _: clock.tick(),
+    )
+    return clock.rows_a_second()
+
+
+def _plain_tagger(folder: Path) -> float:
+    """The library's own trainer on the same rows and tags."""
+    import transformers
+
+    base = resolve("all-MiniLM-L6-v2").path
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    model = transformers.AutoModelForTokenClassification.from_pretrained(base, num_labels=3)
+    rows = []
+    for order in orders():
+        encoded = tokenizer(order.text, return_offsets_mapping=True)
+        (span,) = order.spans
+        places = encoded.pop("offset_mapping")
+        held = [span.start <= start and end <= span.end for start, end in places]
+        labels = [
+            -100 if start == end else 1 + (start > span.start) if inside else 0
+            for (start, end), inside in zip(places, held, strict=True)
+        ]
+        rows.append({**encoded, "labels": labels})
+    clock = _Clock()
+
+    class Ticking(transformers.TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            clock.tick()
+
+    transformers.Trainer(
+        model=model,
+        args=transformers.TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=EPOCHS,
+            per_device_train_batch_size=ORDERS_A_STEP,
+            learning_rate=5e-4,
+            use_cpu=True,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=rows,
+        data_collator=transformers.DataCollatorForTokenClassification(tokenizer),
+        callbacks=[Ticking()],
+    ).train()
+    return clock.rows_a_second()
+
+
+def rate_of(teach: Callable[[Path], float]) -> tuple[float, float]:
+    """What it gives, and the peak of this process's memory in MB."""
+    quiet = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(quiet),
+        contextlib.redirect_stderr(quiet),
+    ):
+        rate = teach(Path(folder))
+    return rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def taggers() -> list[str]:
+    """Rows a second and peak memory of teaching a tagger, against the library's own trainer."""
+    rates = {}
+    for name, teach in (("ours", _taught_tagger), ("plain", _plain_tagger)):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            rates[name] = process.submit(rate_of, teach).result()
+    (ours, our_peak), (plain, plain_peak) = rates["ours"], rates["plain"]
+    line = (
+        f"tagger (MiniLM, {NUM_ORDERS} rows, batches of {ORDERS_A_STEP}): {ours:.0f} rows a second "
+        f"of CPU time at {our_peak:.0f} MB; transformers' Trainer {plain:.0f} "
+        f"({ours / plain:.2f}x its rate) at {plain_peak:.0f} MB"
+    )
+    return [line]
+
+
 def measure() -> list[str]:
     """Lines of the report."""
-    return [*generators(), *embedders()]
+    return [*generators(), *embedders(), *taggers()]

@@ -76,6 +76,8 @@ def run_round(
         stages = Stages(agent, trainer, store, data, entry, chosen, on_stage)
         final = _run(stages, RoundStore(store), entry, home / "checkpoints.db")
         report = _report(final, entry, chosen, Registry(store, data))
+        # The release has the weights. Before the end, so that no kill leaves them lying.
+        shutil.rmtree(stages.folder, ignore_errors=True)
         RoundStore(store).end(
             entry.id,
             decision=report.decision.verdict,
@@ -85,7 +87,6 @@ def run_round(
             status="stopped" if final.get("are_labels_doubted") else "done",
             **_figures(report),
         )
-        shutil.rmtree(stages.folder, ignore_errors=True)  # the release has the weights
         return report
 
 
