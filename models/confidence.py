@@ -43,6 +43,7 @@ NUM_FOLDS = 5
 
 _FILE = "confidence.json"
 _MANY_LABELS = 1000
+_DIRECTION = 0.1  # scikit-learn's C for the weights of the inputs; measured in docs/lab.md
 _LARGEST = 1e100  # beyond it squares overflow, and no evidence means anything
 _SURE = 1e-6  # log odds of 0 and 1 are those of this far from them
 
@@ -361,7 +362,19 @@ def _logistic(inputs: ArrayLike, labels: NDArray[np.bool_], seed: int) -> tuple[
         raise ConfigError(
             "Fitting a confidence head needs scikit-learn: run `pip install 'journeyman[local]'`."
         ) from error
-    strength = 1.0 if len(labels) < _MANY_LABELS else 10.0
-    model = LogisticRegression(C=strength, max_iter=2000, random_state=seed)
-    model.fit(inputs, labels.astype(int))
-    return model.coef_[0], float(model.intercept_[0])
+    right = labels.astype(int)
+    table = np.asarray(inputs, dtype=np.float64)
+    # What weighs how much: a few hundred labels are few for thirty inputs that say nearly the same.
+    strength = _DIRECTION * (1.0 if len(labels) < _MANY_LABELS else 10.0)
+    first = LogisticRegression(C=strength, max_iter=2000, random_state=seed).fit(table, right)
+    score = table @ first.coef_[0]
+    spread = float(score.std())
+    if spread < _SURE:
+        return first.coef_[0], float(first.intercept_[0])
+    # How sure the sum is: one more number, which the same labels are many for. Without it every
+    # probability would lean to the mean.
+    middle = float(score.mean())
+    scaled = ((score - middle) / spread)[:, None]
+    second = LogisticRegression(max_iter=2000, random_state=seed).fit(scaled, right)
+    slope = float(second.coef_[0, 0]) / spread
+    return first.coef_[0] * slope, float(second.intercept_[0]) - slope * middle
