@@ -8,13 +8,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import graph_cost, retrieval, routing, sandbox, students, traces, training
+from benchmarks import graph_cost, repair, retrieval, routing, sandbox, students, traces, training
 
 MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "graph": graph_cost.measure,
     "students": students.measure,
     "traces": traces.measure,
     "sandbox": sandbox.measure,
+    "repair": repair.measure,
     "retrieval": retrieval.measure,
     "routing": routing.measure,
     "training": training.measure,

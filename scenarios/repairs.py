@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from journeyman.agents.debugging import Debugging, DebuggingTask
-from journeyman.models.students.generator import Generator
+from journeyman.models.students.base import Student
+from journeyman.models.students.generator import Generation, Generator, Prompt
 from journeyman.scenarios.estimates import Estimate, share
 from journeyman.scenarios.references import task_for
 from journeyman.scenarios.scenario import ExpectedTests, Scenario
@@ -129,7 +130,7 @@ class Repairs:
         scenarios: Sequence[Scenario],
         settings: DebuggingSettings,
         *,
-        generator: Generator | None = None,
+        generator: Student[Prompt, Generation] | None = None,
     ) -> None:
         self._scenarios = scenarios
         few = sorted(scenarios, key=lambda s: hashlib.sha256(s.id.encode()).digest())
@@ -164,7 +165,7 @@ class Repairs:
         return [asdict(row) for row in self.figures()]
 
 
-def _rival(agent: Debugging, generator: Generator | None = None) -> Debugging:
+def _rival(agent: Debugging, generator: Student[Prompt, Generation] | None = None) -> Debugging:
     """The same sub-agent without its ranker; with a generator, without edits as well."""
     return Debugging(
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,18 @@ import pytest
 from journeyman.agents.debugging import Debugging, DebuggingTask
 from journeyman.agents.patches import Patch
 from journeyman.agents.sandbox import Sandbox
+from journeyman.cli.repairs import render_repairs
 from journeyman.models.errors import ConfigError
+from journeyman.models.students.generator import Generation, Prompt
+from journeyman.models.students.ranker import Ranker
 from journeyman.scenarios.assembly import Staff, repairer
 from journeyman.scenarios.datasets import iter_scenarios
 from journeyman.scenarios.judging import given, judged
 from journeyman.scenarios.paths import shipped_suites
 from journeyman.scenarios.references import references, task_for
+from journeyman.scenarios.repairs import Repairs
 from journeyman.scenarios.scenario import ExpectedRoutes, ExpectedTests, Scenario
+from journeyman.scenarios.spec import DebuggingSettings
 from journeyman.scenarios.suite import Suite, load_suite
 
 CODE = "def top(values):\n    return min(values)\n"
@@ -114,6 +119,66 @@ def test_repairs_that_contradict_themselves_are_named(
 def test_the_suite_sets_the_budget(tmp_path: Path) -> None:
     budget = repairer(make_desk(tmp_path, ROW)).budget
     assert (budget.candidates, budget.seconds, budget.look_past) == (50, 9.5, 7)
+
+
+class Echo:
+    """A generator that gives the program back, or another one."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def predict(self, items: Sequence[Prompt]) -> list[Generation]:
+        return [Generation(f"```python\n{self.code}```", log_probabilities=(-0.5,)) for _ in items]
+
+    def fingerprint(self) -> str:
+        return self.code
+
+
+async def test_ways_to_repair_are_compared_on_the_same_bugs(tmp_path: Path, wall: Sandbox) -> None:
+    (scenario,) = iter_scenarios(make_desk(tmp_path, ROW, "debugging"))
+    agent = Debugging(Ranker({"min~max": 9.0}), wall)
+    settings = DebuggingSettings(baselines=True, generator_bugs=1)
+    repairs = Repairs(agent, [scenario], settings, generator=Echo(LAST))
+    made = [repair async for repair in repairs.run()]
+    assert len(made) == repairs.num_steps == 3
+    ranker, generic, writer = repairs.figures()
+    assert [row.name for row in (ranker, generic, writer)] == [
+        "ranker", "generic order", "generator alone"
+    ]  # fmt: skip
+    assert ranker.hidden.value == generic.hidden.value == 1.0
+    assert ranker.needed is not None
+    assert generic.needed is not None
+    assert ranker.needed[0] == 1 < generic.needed[0]
+    assert (writer.visible.value, writer.hidden.value) == (1.0, 0.0), "right for the visible tests"
+    assert made[2].tried == 1
+    json.dumps(repairs.summary())
+    told = render_repairs(repairs.figures())
+    assert "generic order" in told
+    assert "100.0%" in told
+
+
+async def test_the_generator_gets_no_more_bugs_than_its_share(
+    tmp_path: Path, wall: Sandbox
+) -> None:
+    (scenario,) = iter_scenarios(make_desk(tmp_path, ROW, "debugging"))
+    repairs = Repairs(Debugging(None, wall), [scenario], DebuggingSettings(generator_bugs=0))
+    assert [repair.bug async for repair in repairs.run()] == [scenario.id] * 2
+    assert [row.name for row in repairs.figures()] == ["ranker", "generic order"]
+
+
+def test_a_ranker_is_not_taught_on_the_suites_own_repairs(tmp_path: Path) -> None:
+    row = {"id": "p", "code": FIXED.replace("max", "None or max"), "tests": TESTS}
+    (tmp_path / "programs.jsonl").write_text(json.dumps(row) + "\n")
+    bug = {"id": "b", **REPAIR, "code": FIXED.replace("max", "None or max")}
+    (tmp_path / "bugs.jsonl").write_text(json.dumps(bug) + "\n")
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "version: 1\nsuite: own\nagent: debugging\nmetric: tests_passed\n"
+        "agents:\n  debugging: {programs: programs.jsonl}\n"
+        "data: [{name: test, format: repair, file: bugs.jsonl}]\n"
+    )
+    with pytest.raises(ConfigError, match="other programs"):
+        repairer(load_suite(path))
 
 
 def test_the_desks_reports_hold_the_programs_that_their_references_repair() -> None:
