@@ -12,6 +12,7 @@ curation's, and what passes is `decision`'s.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -58,7 +59,7 @@ def run_round(
         What it found and decided. That nothing could be certified is a finding, not an error.
 
     Raises:
-        ConfigError: The sub-agent does not learn, or a round of it is running.
+        ConfigError: The sub-agent does not learn, a round of it is running, or so is an event loop.
         TraceError: The store or a data set cannot be read or written.
         WeightsError: A student's files cannot be used.
     """
@@ -68,6 +69,7 @@ def run_round(
             f"Agent {agent.name!r} does not learn: give it a `trainer()` or a student of a kind "
             f"that can be taught."
         )
+    _refuse_event_loop(agent.name)
     home = data / "rounds"
     home.mkdir(parents=True, exist_ok=True)
     with _only_one(home / f"{agent.name}.lock", agent.name):
@@ -88,6 +90,18 @@ def run_round(
             **_figures(report),
         )
         return report
+
+
+def _refuse_event_loop(agent: str) -> None:
+    """Before anything is trained: evaluation needs an event loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigError(
+        f"A round of {agent!r} blocks for as long as it trains, and an event loop is running here: "
+        f"call it by `await asyncio.to_thread(run_round, ...)`."
+    )
 
 
 def _run(stages: Stages, rounds: RoundStore, entry: RoundEntry, checkpoints: Path) -> RoundState:

@@ -295,7 +295,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # the library ships no typ
 
 def _arguments(folder: str, schedule: Schedule, device: str) -> Any:
     """Full precision, no checkpoints, no reports, no bars."""
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=folder,
         num_train_epochs=schedule.epochs,
         per_device_train_batch_size=schedule.batch_size,
@@ -315,6 +315,8 @@ def _arguments(folder: str, schedule: Schedule, device: str) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001  # no argument sets it: one device
+    return arguments
 
 
 @contextmanager

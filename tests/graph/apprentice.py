@@ -55,6 +55,19 @@ def notes(number: int, *, seed: int = 0, foreign: float = 0.6) -> list[tuple[str
     return made
 
 
+def shifted_notes(number: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Notes in a jargon that nobody was taught, with four words that point to the next desk."""
+    rng = random.Random(f"shifted {seed}")
+    made = []
+    for i in range(number):
+        place = rng.randrange(len(DESKS))
+        misleading = WORDS[DESKS[(place + 1) % len(DESKS)]].split()
+        words = [f"{DESKS[place][:2]}{rng.randrange(8)}x" for _ in range(4)]
+        words += rng.sample(misleading, 4)
+        made.append((f"{' '.join(words)} {content_hash([seed, i, 1], length=10)}", DESKS[place]))
+    return made
+
+
 class Note(BaseModel):
     text: str
 

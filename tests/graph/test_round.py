@@ -166,6 +166,14 @@ def test_an_agent_that_does_not_learn_is_refused(store: Store, data: Path) -> No
         run_round(Triage(KeywordStudent()), store, data)
 
 
+async def test_a_running_event_loop_is_refused_before_anything_is_trained(
+    store: Store, data: Path
+) -> None:
+    with pytest.raises(ConfigError, match="to_thread"):
+        run_round(Desk(), store, data)
+    assert not RoundStore(store).history()
+
+
 def test_texts_of_suites_neither_teach_nor_certify(store: Store, data: Path) -> None:
     given = notes(300)
     put_on_record(store, Desk(), given)
