@@ -40,8 +40,8 @@ RISK = Risk(max_error=0.05, delta=0.05)
 Bools = NDArray[np.bool_]
 
 
-class _Requests:
-    """The suite's requests with their vectors and routes."""
+class RoutedRequests:
+    """A suite's requests with their vectors and routes."""
 
     def __init__(self, name: str) -> None:
         suite = load_suite(find_suite(name))
@@ -67,6 +67,7 @@ class _Requests:
     def attempts(
         self, student: Classifier, rows: Sequence[int]
     ) -> tuple[list[dict[str, float]], Bools]:
+        """Evidence of a student's attempts at some requests, and whether each is right."""
         evidence, right = [], []
         found = student.classify([self.texts[i] for i in rows], self.vectors[list(rows)])
         for i, raw in zip(rows, found, strict=True):
@@ -76,7 +77,21 @@ class _Requests:
             right.append(plan.routes == self.routes[i])
         return evidence, np.array(right)
 
+    def add_foreign(self, name: str, number: int) -> None:
+        """Add requests of another suite, for which there is no route here."""
+        texts = [s.text for s in iter_scenarios(load_suite(find_suite(name)), limit=number)]
+        embedder = Embedder()
+        vectors = embed_passages(
+            [Passage(str(i), text) for i, text in enumerate(texts)],
+            Requests(embedder),
+            cache=cache_dir() / "embeddings",
+        )
+        self.texts += texts
+        self.routes += [frozenset[str]()] * len(texts)
+        self.vectors = np.concatenate([self.vectors, vectors])
+
     def lesson(self, row: int) -> Lesson:
+        """What a request teaches."""
         target = sorted(self.routes[row])
         return Lesson(Example("routing", {"text": self.texts[row]}, target))
 
@@ -84,7 +99,7 @@ class _Requests:
 class _Loop:
     """The labels so far, and the student that answers now."""
 
-    def __init__(self, requests: _Requests, seed: int) -> None:
+    def __init__(self, requests: RoutedRequests, seed: int) -> None:
         self._requests = requests
         self._draw = np.random.default_rng(seed)
         self._labelled: dict[str, list[int]] = {"train": [], "head": [], "calibration": []}
@@ -138,7 +153,7 @@ class _Loop:
 def measure() -> list[str]:
     """Lines of the report."""
     try:
-        requests = _Requests("banking77")
+        requests = RoutedRequests("banking77")
     except ConfigError as error:
         return [f"banking77: {error}"]
     loop = _Loop(requests, seed=0)

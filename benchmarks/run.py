@@ -8,7 +8,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import graph_cost, repair, retrieval, routing, sandbox, students, traces, training
+from benchmarks import (
+    drift,
+    graph_cost,
+    repair,
+    retrieval,
+    routing,
+    sandbox,
+    students,
+    traces,
+    training,
+)
 
 MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "graph": graph_cost.measure,
@@ -18,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "repair": repair.measure,
     "retrieval": retrieval.measure,
     "routing": routing.measure,
+    "drift": drift.measure,
     "training": training.measure,
 }
 

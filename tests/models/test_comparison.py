@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from journeyman.models.comparison import (
+    Measure,
     PairedComparison,
+    compare_measures,
     compare_paired,
     compare_slices,
     items_for_power,
@@ -168,3 +172,58 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_slices([1, 0], [1, 0], ["a"], margin=0.1)
     with pytest.raises(ConfigError, match="widen the margin"):
         items_for_power(0.02, discordant=0.1, effect=-0.02)
+
+
+# Figures that are found from all items together
+
+
+def mean_of(values: ArrayLike) -> Measure:
+    array = np.asarray(values, dtype=float)
+    return lambda rows: float(array[rows].mean())
+
+
+def test_the_error_of_a_mean_is_the_one_of_the_formula() -> None:
+    rng = np.random.default_rng(0)
+    old, new = rng.random(400), rng.random(400)
+    made = compare_measures(mean_of(old), mean_of(new), 400, num_resamples=2000)
+    assert made.difference == pytest.approx((new - old).mean())
+    assert made.standard_error == pytest.approx((new - old).std(ddof=1) / 20, rel=0.1)
+    assert made.num_groups == 400
+
+
+def test_groups_are_drawn_whole() -> None:
+    values = np.repeat(np.random.default_rng(1).random(40), 10)
+    alone = compare_measures(mean_of(np.zeros(400)), mean_of(values), 400)
+    whole = compare_measures(
+        mean_of(np.zeros(400)), mean_of(values), 400, groups=[i // 10 for i in range(400)]
+    )
+    assert whole.num_groups == 40
+    assert whole.standard_error > 2 * alone.standard_error
+
+
+def test_the_same_figure_differs_by_nothing() -> None:
+    figure = mean_of(np.arange(10))
+    made = compare_measures(figure, figure, 10)
+    assert (made.difference, made.standard_error, made.p_value) == (0, 0, 1)
+
+
+def test_a_figure_that_never_varies_is_sure() -> None:
+    made = compare_measures(mean_of(np.zeros(10)), mean_of(np.ones(10)), 10)
+    assert (made.difference, made.p_value) == (1, 0)
+
+
+def test_a_seed_gives_the_same_resamples() -> None:
+    rng = np.random.default_rng(2)
+    sides = mean_of(rng.random(50)), mean_of(rng.random(50))
+    assert compare_measures(*sides, 50, seed=1) == compare_measures(*sides, 50, seed=1)
+    assert compare_measures(*sides, 50, seed=1) != compare_measures(*sides, 50, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("num_items", "given"),
+    [(0, {}), (10, {"num_resamples": 1}), (10, {"groups": [1, 2]})],
+)
+def test_nothing_to_resample_is_refused(num_items: int, given: Any) -> None:
+    figure = mean_of(np.ones(10))
+    with pytest.raises(ConfigError):
+        compare_measures(figure, figure, num_items, **given)

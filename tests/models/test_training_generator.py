@@ -404,7 +404,7 @@ def test_the_real_base_learns_in_a_few_steps(tmp_path: Path) -> None:
         PromptedAnswer(chat(f"Which team plays in {city}?"), f'{{"city": "{city}", "team": null}}')
         for city in ("Rome", "Oslo", "Lima", "Cairo", "Delhi", "Quito", "Turin", "Perth")
     ]
-    report = train_generator(rows, out=tmp_path / "g", epochs=2, device="cpu")
+    report = train_generator(rows, out=tmp_path / "g", epochs=4, batch_size=4, device="cpu")
     assert report.losses[-1] < 0.7 * report.losses[0]
     facts = read_facts(tmp_path / "g")
     found = check_canary(open_generator(tmp_path / "g"), facts)
