@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,24 +61,25 @@ class Arm:
     def make(self, teach: Callable[[Path], Trained | None]) -> Trained | None:
         """Make the student, unless it is there; None where there is no such student.
 
+        What a training that was broken off has left beside it stays, for trainers that go on from
+        there.
+
         Args:
             teach: Writes the student to the folder that it is given.
         """
         known = self.made()
         if known is not None:
             return known
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f".{self.name}-"))
-        try:
-            trained = teach(work / "student")
-            if trained is None:
-                return None
-            (work / "trained.json").write_text(encode(asdict(trained)), "utf-8")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            work.rename(self.folder)
-            return trained
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        work = self.folder.with_name(f".{self.name}")  # one round at a time has this folder
+        work.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work / "student", ignore_errors=True)
+        trained = teach(work / "student")
+        if trained is None:
+            return None
+        (work / "trained.json").write_text(encode(asdict(trained)), "utf-8")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        work.rename(self.folder)
+        return trained
 
 
 @dataclass(frozen=True)

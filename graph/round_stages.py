@@ -168,7 +168,11 @@ class Stages:
 
     def train(self, state: RoundState) -> RoundState:
         """Teach a student, and make the one that needs no teaching."""
-        lessons = [Lesson(example, weight) for example, weight in self._dataset(state).lessons()]
+        lessons = [
+            Lesson(row.example, row.weight, row.rejected)
+            for row in self._dataset(state).rows("train")
+            if row.example is not None
+        ]
         if len(lessons) < self._options.fewest_lessons:
             return RoundState(
                 stop=f"{len(lessons)} lessons are too few to teach anything; "
