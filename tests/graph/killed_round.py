@@ -27,7 +27,7 @@ from journeyman.traces.split import Shares
 from journeyman.traces.store import Store
 from tests.graph.apprentice import Desk, WordTrainer
 
-PAUSE = 0.3
+PAUSE = 0.6
 OPTIONS = RoundOptions(curation=Settings(shares=Shares(calibration=0.4, head=0.2)))
 
 
