@@ -341,7 +341,8 @@ def save_tower(module: torch.nn.Module, base: Base, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state: Mapping[str, torch.Tensor] = module.state_dict()
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(kept, path, metadata={"format": "pt", "base": base.digest})
+    # One entry: several would be written in random order, and equal weights get different hashes.
+    save_file(kept, path, metadata={"base": base.digest})
 
 
 def write_embedder(folder: Path, base: Base, module: torch.nn.Module | None) -> None:

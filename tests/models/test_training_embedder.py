@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("datasets", reason="teaching embedders needs journeyman[train]")
 
 from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError, WeightsError
-from journeyman.models.students.embedder import Embedder
+from journeyman.models.students.embedder import Embedder, save_tower
 from journeyman.models.training.contrast import (
     Contrast,
     batch_of,
@@ -266,6 +267,15 @@ def test_a_taught_embedder_survives_a_round_trip(
     assert np.array_equal(again.predict(["plugh"])[0], student.predict(["plugh"])[0])
     with pytest.raises(WeightsError, match="not empty"):
         student.save(tmp_path / "e")
+
+
+def test_equal_weights_have_one_fingerprint(tmp_path: Path) -> None:
+    """The order of a safetensors file's metadata is random: with two entries this fails."""
+    base = resolve("all-MiniLM-L6-v2")
+    tiny = torch.nn.Linear(2, 2)
+    for i in range(8):
+        save_tower(tiny, base, tmp_path / f"{i}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_a_folder_that_is_no_embedder_is_refused(tmp_path: Path) -> None:
