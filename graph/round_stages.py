@@ -253,7 +253,8 @@ class Stages:
             )
         source = self._label_source(found[chosen])
         release = self._release(chosen, found[chosen], source, state)
-        arms[chosen]["release"] = release.id
+        proof = found[chosen].certificate.bind(release.id, source)
+        arms[chosen] |= {"release": release.id, "certificate": proof.model_dump(mode="json")}
         self._registry.register(
             release, round_id=self._entry.id, metrics=_numbers(found[chosen].figures())
         )
