@@ -151,7 +151,7 @@ class QueryTower:
         with _own_randomness(self.device), tempfile.TemporaryDirectory() as folder:
             trainer = _Trainer(
                 model=self.model,
-                args=_arguments(folder, schedule, self.device),
+                args=_arguments(folder, schedule, len(lessons), self.device),
                 train_dataset=dataset,
                 loss=loss,
                 callbacks=[watch],
@@ -293,14 +293,16 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # the library ships no typ
             control.should_training_stop = True
 
 
-def _arguments(folder: str, schedule: Schedule, device: str) -> Any:
+def _arguments(folder: str, schedule: Schedule, num_lessons: int, device: str) -> Any:
     """Full precision, no checkpoints, no reports, no bars."""
+    num_steps = schedule.epochs * math.ceil(num_lessons / schedule.batch_size)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=folder,
         num_train_epochs=schedule.epochs,
         per_device_train_batch_size=schedule.batch_size,
         learning_rate=schedule.learning_rate,
-        warmup_steps=schedule.warmup_share,
+        # Rounded down: the first step of a warm-up learns nothing, and few lessons are few steps.
+        warmup_steps=int(schedule.warmup_share * num_steps),
         weight_decay=schedule.weight_decay,
         optim="adamw_torch_fused",  # on a CPU the plain one takes as long as the backward pass
         seed=schedule.seed,
