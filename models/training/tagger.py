@@ -142,8 +142,8 @@ def train_tagger(
         warmup_share: Share of the steps over which it rises.
         weight_decay: AdamW's, for weight matrices alone.
         seed: For the split, the order, the new head and dropout.
-        start: Folder of a tagger to go on from; see `can_go_on`. It is not changed. Give the lower
-            rate and the fewer epochs that going on needs.
+        start: Folder of a tagger to go on from; see `can_go_on`. It is not changed. It needs
+            fewer epochs, not smaller steps.
         device: `cpu`, `cuda`, ...; CUDA where there is one, if None.
         progress: Called after every step; what it raises ends the training and leaves no folder.
         held_out_share: Share of the examples, in [0, 1), that early stopping watches. With fewer
