@@ -23,7 +23,12 @@ CALIBRATION, HEAD = 0.3, 0.15
 
 
 def demo(
-    store: Annotated[Path, typer.Option(help="Where the runs are recorded.")] = Path(STORE),
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Where the runs are recorded; default: {STORE}, or a free name beside it."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many reports of each part.")
     ] = None,
@@ -45,6 +50,7 @@ def demo(
     from journeyman.scenarios.execution import REFERENCE_PRICE
     from journeyman.traces.store import Store
 
+    store = store or _free(Path(STORE))
     settings = _settings(store)
     price = REFERENCE_PRICE
     talk(
@@ -75,6 +81,15 @@ def demo(
     _next(store)
     if before.errors or taught.errors or after.errors:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _free(store: Path) -> Path:
+    """The demo begins cold, and leaves what an earlier one recorded alone."""
+    number = 1
+    while store.exists():
+        number += 1
+        store = store.with_name(f"{Path(STORE).stem}-{number}{store.suffix}")
+    return store
 
 
 def _settings(store: Path) -> Settings:
