@@ -346,9 +346,12 @@ class Stages:
                 "Traffic was given to another release while the round ran: run the next round "
                 "against that one."
             )
-        served = self._bound(self._registry.load(release_id).student)
-        rows = self._held_out(state)[:_CANARIES]
-        told = attempt_all(served, rows).items
+        try:
+            served = self._bound(self._registry.load(release_id).student)
+            told = attempt_all(served, self._held_out(state)[:_CANARIES]).items
+        except (TrainingError, WeightsError) as error:
+            # Raised, it would end every later attempt at this round here as well.
+            return f"The canary failed: the release does not serve. {error}"
         measured = {item.task_key: item for item in self._outcomes(name).items}
         same = sum(same_evidence(t.evidence, measured[t.task_key].evidence) for t in told)
         if same < len(told) - _CANARIES_LOST:

@@ -15,7 +15,7 @@ from journeyman.agents.trainer import Lesson
 from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.graph.round_state import STAGES, RoundOptions
-from journeyman.models.errors import ConfigError
+from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.decontaminate import Decontaminator
 from journeyman.traces.examples import ExampleStore
@@ -399,6 +399,37 @@ def test_a_release_that_serves_otherwise_than_it_was_judged_fails_the_canary(
     assert report.decision.verdict == "keep"
     assert "canary" in report.decision.reason
     assert report.in_traffic is None
+
+
+@pytest.mark.parametrize("breaks", ["loading", "answering"])
+def test_a_release_that_does_not_serve_at_all_ends_the_round_without_it(
+    store: Store, data: Path, breaks: str
+) -> None:
+    class Mute(KeywordStudent):
+        def predict(self, inputs: Sequence[Any]) -> list[Any]:
+            raise RuntimeError("no answer")
+
+    class Broken(WordTrainer):
+        is_serving = False
+
+        def load(self, folder: Path) -> Any:
+            if not self.is_serving:
+                return super().load(folder)
+            if breaks == "loading":
+                raise WeightsError("The student cannot be read: teach it again.")
+            return Mute()
+
+    trainer = Broken()
+
+    def on_stage(stage: str, step: Any) -> None:
+        trainer.is_serving = stage == "promote"
+
+    put_on_record(store, Desk(), notes(400))
+    report = run_round(Desk(trainer=trainer), store, data, options=HALF, on_stage=on_stage)
+    assert report.decision.verdict == "keep"
+    assert "does not serve" in report.decision.reason
+    assert report.in_traffic is None
+    assert RoundStore(store).get(report.round).status == "done"
 
 
 # After an alarm
