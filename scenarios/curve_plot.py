@@ -22,6 +22,11 @@ _STUDENT, _SYSTEM, _FRONTIER, _COST, _ERROR = (
     "#d97706",
     "#dc2626",
 )
+_ERRORS = {
+    "joint": ("joint_error", "student answers, wrongly"),
+    "selective": ("selective_error", "wrong among the student's answers"),
+}
+"""Field and label of the error that each kind of certificate bounds."""
 
 
 def plot_curves(curves: Sequence[Curve], path: Path) -> None:
@@ -71,21 +76,28 @@ def _shares(axes: Any, curves: Sequence[Curve]) -> None:
         ("cost_ratio", "cost against frontier only", _COST, "-"),
     ):
         _line(axes, curves, field, label, colour, style)
-    axes.set_ylim(0, 1.03)
+    costs = [p.cost_ratio for curve in curves for p in curve.rounds if p.cost_ratio is not None]
+    axes.set_ylim(0, 1.03 * max([1.0, *costs]))  # teaching may cost more than it saves
     axes.set_ylabel("share of test tasks")
     _dress(axes)
     axes.legend(fontsize=8, frameon=False, loc="center right")
 
 
 def _errors(axes: Any, curves: Sequence[Curve]) -> None:
-    _line(axes, curves, "joint_error", "student answers, wrongly", _ERROR, "-")
-    target = curves[0].target.max_error
-    axes.axhline(target, color=_INK, linestyle="--", linewidth=1)
-    axes.annotate("target", (0, target), textcoords="offset points", xytext=(2, 3), color=_INK)
-    axes.set_ylim(0, target * 1.5)
-    axes.set_ylabel("joint error on the test tasks")
+    """The error that the certificates are about, against their target."""
+    target = curves[0].target
+    field, label = _ERRORS[target.kind]
+    _line(axes, curves, field, label, _ERROR, "-")
+    axes.axhline(target.max_error, color=_INK, linestyle="--", linewidth=1)
+    axes.annotate(
+        "target", (0, target.max_error), textcoords="offset points", xytext=(2, 3), color=_INK
+    )
+    seen = [getattr(point, field) or 0.0 for curve in curves for point in curve.rounds]
+    axes.set_ylim(0, max(1.5 * target.max_error, 1.1 * max(seen)))  # a missed target shows
+    axes.set_ylabel(f"{target.kind} error on the test tasks")
     _dress(axes)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    if axes.lines[1:]:  # without one answer of the student there is no error to name
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
 def _line(
