@@ -64,12 +64,15 @@ def curve(
 
       journeyman curve snips --seed 0 --seed 1 --seed 2 --json curve.jsonl
     """
+    from journeyman.models.bounds import check_share
     from journeyman.models.errors import ConfigError
     from journeyman.models.types import Risk
     from journeyman.scenarios.curve import CurveOptions
     from journeyman.scenarios.paths import find_suite
     from journeyman.scenarios.suite import load_suite
 
+    for name, value in (("--max-error", max_error), ("--delta", delta)):
+        check_share(name, value)
     seeds = seed or [0]
     if data is not None and len(seeds) > 1:
         raise ConfigError("--data keeps one curve's files: give one --seed with it.")

@@ -75,11 +75,15 @@ def round_(
     """
     from journeyman.graph.round_state import options_from
     from journeyman.graph.settings import load_settings
+    from journeyman.models.bounds import check_share
     from journeyman.scenarios.assembly import staff_for
     from journeyman.scenarios.known_texts import decontaminator
     from journeyman.scenarios.paths import find_suite
     from journeyman.scenarios.suite import load_suite
 
+    for name, value in (("--max-error", max_error), ("--delta", delta)):
+        if value is not None:
+            check_share(name, value)
     settings = load_settings()
     given = {"max_error": max_error, "delta": delta, "kind": kind}
     chosen = {name: value for name, value in given.items() if value is not None}
