@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from journeyman.models.errors import TraceError
@@ -237,12 +237,12 @@ def _load(
     query = (
         select(
             _EXAMPLES,
+            _has_certifying_label().label("certifies"),
             e.reason,
             e.frontier_model,
             e.student_output_hash,
             e.agreement,
             e.review_status,
-            e.status.label("escalation_status"),
             e.created_at.label("asked_at"),
             a.run_id,
             a.release,
@@ -273,6 +273,21 @@ def _load(
     return [_from_row(row, content) for row in found]
 
 
+def _has_certifying_label() -> ColumnElement[bool]:
+    """Any label of the task certifies, as `merge_same_tasks` has it; not only the one kept.
+
+    A task of the fair sample that students came to doubt later must not leave it for that.
+    """
+    e, a = _ESCALATIONS.alias(), _ATTEMPTS.alias()
+    return exists().where(
+        a.c.agent == _EXAMPLES.c.agent,
+        a.c.task_key == _EXAMPLES.c.task_key,
+        e.c.attempt_id == a.c.id,
+        e.c.reason.in_(CERTIFYING),
+        e.c.status == "answered",
+    )
+
+
 def _present(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> set[str]:
     return {row[column] for row in rows for column in columns if row[column] is not None}
 
@@ -297,7 +312,7 @@ def _from_row(row: Mapping[str, Any], content: Mapping[str, Any]) -> LabelledTas
         label_source=row["label_source"],
         origin=origin,
         reason=row["reason"] or "",
-        certifies=row["reason"] in CERTIFYING and row["escalation_status"] == "answered",
+        certifies=bool(row["certifies"]),
         trainable=row["trainable"],
         withheld=withheld,
         failed_check=detail.partition(":")[0] if reason == "failed_check" else "",

@@ -221,6 +221,20 @@ def test_escalations_of_doubt_teach_and_never_certify(store: Store, data: Path) 
     assert second.curated["spare"] > 0
 
 
+def test_a_task_that_certifies_does_so_after_it_was_escalated_in_doubt_as_well(
+    store: Store, data: Path
+) -> None:
+    """To lose just the tasks that students came to doubt would leave the easy ones to certify."""
+    put_on_record(store, Desk(), notes(300))
+    first = run_round(Desk(), store, data, options=HALF)
+    put_on_record(store, Desk(), notes(200), reason="low_confidence")
+    for seed in (1, 2):
+        put_on_record(store, Desk(), notes(5, seed=seed), reason="low_confidence")
+        later = run_round(Desk(), store, data, options=HALF)
+        assert later.curated["calibration"] == first.curated["calibration"]
+        assert later.curated["head"] == first.curated["head"]
+
+
 # Teachers that are wrong
 
 
