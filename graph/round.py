@@ -167,6 +167,7 @@ def _report(
         decision=decision,
         in_traffic=active.id if active is not None else None,
         recertified=state.get("recertified"),
+        tried=state.get("tried"),
     )
 
 

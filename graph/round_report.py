@@ -69,6 +69,8 @@ class RoundReport(BaseModel):
         decision: The verdict with its tests.
         in_traffic: Release that answers when the round ends.
         recertified: A newer certificate of the incumbent that came of these labels.
+        tried: The further proof of the incumbent that they were tried for, taken or not: it has
+            spent of delta, and the next one counts it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
@@ -89,6 +91,7 @@ class RoundReport(BaseModel):
     decision: Decision
     in_traffic: str | None = None
     recertified: Certificate | None = None
+    tried: Certificate | None = None
 
     @property
     def winner(self) -> ArmReport | None:

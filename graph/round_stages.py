@@ -19,6 +19,7 @@ from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
 from journeyman.graph.round_labels import RoundLabels, are_doubtful, content_of, doubts
 from journeyman.graph.round_state import OnStage, RoundOptions, RoundState
 from journeyman.models.bounds import delta_at_look
+from journeyman.models.certificate import Certificate
 from journeyman.models.errors import JourneymanError, TrainingError, WeightsError
 from journeyman.models.release import Release, identify
 from journeyman.models.types import LabelSource, Risk, content_hash
@@ -33,7 +34,7 @@ from journeyman.traces.store import Store
 
 _CANARIES = 8
 _CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
-_RECERTIFY_AT = 1.25  # times the labels of the certificate before; with fewer it is not worth it
+_RECERTIFY_AT = 1.25  # times the labels of the proof before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
 
 
@@ -330,11 +331,11 @@ class Stages:
                 decision = decision.model_copy(update={"verdict": "keep", "reason": fault})
         if decision.verdict == "reject":
             self._registry.reject(release)
-        recertified = None if decision.verdict == "promote" else self._recertify(state)
+        further = RoundState() if decision.verdict == "promote" else self._recertify(state)
         now_active = self._registry.active(self._agent.name)
         return RoundState(
+            **further,
             decision=decision.model_dump(mode="json"),
-            recertified=recertified,
             in_traffic=now_active.id if now_active is not None else None,
         )
 
@@ -369,31 +370,42 @@ class Stages:
         if newest is None or newest.certificate.data_hash != judged.certificate.data_hash:
             self._registry.certify(judged.certificate.bind(release_id, self._label_source(judged)))
 
-    def _recertify(self, state: RoundState) -> dict[str, Any] | None:
-        """More labels prove more of the release that stays; each further proof spends delta."""
+    def _recertify(self, state: RoundState) -> RoundState:
+        """More labels prove more of the release that stays; whatever is tried spends delta."""
         incumbent = self._incumbent(state)
         if incumbent is None or "incumbent" not in state["arms"]:
-            return None
+            return RoundState()
         entry = incumbent[1]
         newest = entry.newest
         if newest is None or newest.withdrawn_at is not None or entry.id != state["incumbent"]:
-            return None
-        if newest.certificate.created_at >= self._entry.started_at:  # before a crash
-            return newest.certificate.model_dump(mode="json")
-        look = self._registry.num_certificates(entry.id) + 1
-        risk = self._options.risk
-        spent = risk.model_copy(update={"delta": delta_at_look(risk.delta, look)})
-        judged = self._judged("incumbent", state, risk=spent)
+            return RoundState()
         known = newest.certificate
-        if (
-            judged is None
-            or judged.certificate.n < _RECERTIFY_AT * known.n
-            or judged.certificate.coverage <= known.coverage
-        ):
-            return None
+        if known.created_at >= self._entry.started_at:  # before a crash
+            proved = known.model_dump(mode="json")
+            return RoundState(recertified=proved, tried=proved)
+        tried = self._tried(entry)
+        seen = [known.n, *(proof.n for proof in tried if proof.created_at > known.created_at)]
+        if len(self._outcomes("incumbent").part("calibration")) < _RECERTIFY_AT * max(seen):
+            return RoundState()
+        looks = max(self._registry.num_certificates(entry.id), 1 + len(tried))
+        risk = self._options.risk
+        spent = risk.model_copy(update={"delta": delta_at_look(risk.delta, looks + 1)})
+        judged = self._judged("incumbent", state, risk=spent)
+        if judged is None:
+            return RoundState()
         fresh = judged.certificate.bind(entry.id, self._label_source(judged))
+        proved = fresh.model_dump(mode="json")
+        if fresh.coverage <= known.coverage:
+            return RoundState(tried=proved)
         self._registry.certify(fresh)
-        return fresh.model_dump(mode="json")
+        return RoundState(recertified=proved, tried=proved)
+
+    def _tried(self, entry: ReleaseEntry) -> list[Certificate]:
+        """Further proofs of a release that earlier rounds tried, taken or not."""
+        earlier = self._rounds.history(self._agent.name, reports=True)
+        proofs = [(each.report or {}).get("tried") for each in earlier]
+        found = [Certificate.model_validate(proof) for proof in proofs if proof is not None]
+        return [proof for proof in found if proof.release == entry.id]
 
     # What the stages share
 

@@ -88,6 +88,7 @@ class RoundState(TypedDict, total=False):
         label_source: Who gave the labels.
         decision: The verdict.
         recertified: A newer certificate of the incumbent.
+        tried: The further proof of the incumbent that was tried, taken or not.
         stop: Why the round ends early; empty where it goes on.
         are_labels_doubted: It ends since its labels are in doubt.
         in_traffic: Release that answers when the round ends.
@@ -105,6 +106,7 @@ class RoundState(TypedDict, total=False):
     label_source: str | None
     decision: dict[str, Any]
     recertified: dict[str, Any] | None
+    tried: dict[str, Any] | None
     stop: str
     are_labels_doubted: bool
     in_traffic: str | None

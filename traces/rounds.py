@@ -188,15 +188,19 @@ class RoundStore:
             raise TraceError(f"{what} with {id_or_prefix!r}: see `journeyman round list`.")
         return found[0]
 
-    def history(self, agent: str | None = None) -> list[RoundEntry]:
-        """Rounds without their reports, oldest first.
+    def history(self, agent: str | None = None, *, reports: bool = False) -> list[RoundEntry]:
+        """Rounds, oldest first.
+
+        Args:
+            agent: Only this sub-agent's.
+            reports: With their reports, which take longer to read.
 
         Raises:
             TraceError: The store cannot be read.
+            CorruptRecord: A report is missing or does not match its hash.
         """
-        return self._find(
-            _ROUNDS.c.agent == agent if agent is not None else _ROUNDS.c.id.is_not(None)
-        )
+        clause = _ROUNDS.c.agent == agent if agent is not None else _ROUNDS.c.id.is_not(None)
+        return self._find(clause, reports=reports)
 
     def last_done(self, agent: str) -> RoundEntry | None:
         """The last round of a sub-agent that came to a decision; None where none did.

@@ -15,6 +15,7 @@ from journeyman.agents.trainer import Lesson
 from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.graph.round_state import STAGES, RoundOptions
+from journeyman.models.bounds import delta_at_look
 from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.decontaminate import Decontaminator
@@ -159,6 +160,33 @@ def test_new_labels_prove_more_of_a_release_that_stays(store: Store, data: Path)
     assert active is not None
     assert active.newest is not None
     assert active.newest.certificate.n > first.curated["calibration"]
+
+
+def test_a_further_proof_that_was_not_taken_has_spent_delta_too(store: Store, data: Path) -> None:
+    """Trying again and again at one level until a proof succeeds would prove nothing."""
+
+    class Worse(WordTrainer):
+        def train(self, lessons: Sequence[Lesson], out: Path, **given: Any) -> Any:
+            mixed = [replace(each, example=lessons[0].example) for each in lessons]
+            return super().train(mixed, out, **given)
+
+        def untrained(self, lessons: Sequence[Lesson], out: Path) -> None:
+            return None
+
+    put_on_record(store, Desk(), notes(250))
+    good = run_round(Desk(), store, data, options=HALF)
+    assert good.decision.verdict == "promote"
+    deltas = []
+    for number, share in enumerate((0.5, 0.5, 0.5), 1):
+        put_on_record(store, Desk(), wrong(notes(150 * number, seed=number), share))
+        report = run_round(
+            Desk(trainer=Worse()), store, data, options=replace(HALF, max_failed_labels=1.0)
+        )
+        assert report.in_traffic == good.in_traffic
+        assert report.recertified is None
+        assert report.tried is not None
+        deltas.append(report.tried.delta)
+    assert deltas == [pytest.approx(delta_at_look(HALF.risk.delta, look)) for look in (2, 3, 4)]
 
 
 def test_an_agent_that_does_not_learn_is_refused(store: Store, data: Path) -> None:
