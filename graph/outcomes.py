@@ -95,14 +95,20 @@ class Outcomes:
         """
         try:
             data = json.loads(path.read_text("utf-8"))
-            items = tuple(Outcome(**item) for item in data["items"])
+            items = tuple(_outcome(item) for item in data["items"])
             return cls(items, data["p50_ms"], data["p95_ms"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptRecord(
                 f"The outcomes in {str(path)!r} cannot be read ({error}): remove the file and run "
                 f"the round again.",
                 path=path,
             ) from error
+
+
+def _outcome(item: Mapping[str, Any]) -> Outcome:
+    # Numbers that are not finite are kept as text.
+    evidence = {name: float(value) for name, value in item["evidence"].items()}
+    return Outcome(**{**item, "evidence": evidence})
 
 
 def attempt_all(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from journeyman.graph.arms import same_evidence
 from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
 from journeyman.models.errors import CorruptRecord, TrainingError
 from journeyman.traces.dataset_files import DatasetRow
@@ -100,7 +103,17 @@ def test_they_survive_a_file(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "arm").iterdir()] == ["outcomes.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"items": [{}], "p50_ms": 1}'])
+def test_evidence_that_is_no_finite_number_survives_a_file(tmp_path: Path) -> None:
+    (item,) = attempted(row("garden", "garden")).items
+    odd = {"margin": math.nan, "distance": math.inf}
+    Outcomes((replace(item, evidence=odd),)).save(tmp_path / "outcomes.json")
+    (read,) = Outcomes.load(tmp_path / "outcomes.json").items
+    assert same_evidence(read.evidence, odd)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"items": [{}], "p50_ms": 1}', '{"items": [{"evidence": 1}]}']
+)
 def test_a_damaged_file_says_what_to_do(tmp_path: Path, content: str) -> None:
     path = tmp_path / "outcomes.json"
     path.write_text(content, "utf-8")
