@@ -26,8 +26,13 @@ def store_target(given: str | None) -> str:
     return load_settings().store
 
 
-def open_store(given: str | None, *, read_only: bool = True) -> Store:
+def open_store(given: str | None, *, read_only: bool = True, create: bool | None = None) -> Store:
     """Open the trace store that holds here.
+
+    Args:
+        given: What `--store` said.
+        read_only: Nothing will be written.
+        create: Make one where there is none; by default where it is opened for writing.
 
     Raises:
         TraceError: There is none, or it cannot be opened.
@@ -36,9 +41,10 @@ def open_store(given: str | None, *, read_only: bool = True) -> Store:
     from journeyman.traces.store import Store
 
     target = store_target(given)
+    may_create = not read_only if create is None else create
     demo = Path(".journeyman/demo.db")
     if (
-        read_only
+        not may_create
         and given is None
         and "://" not in target
         and not Path(target).exists()
@@ -49,5 +55,5 @@ def open_store(given: str | None, *, read_only: bool = True) -> Store:
             path=Path(target),
         )
     return Store.open(
-        target if "://" in target else Path(target), create=not read_only, read_only=read_only
+        target if "://" in target else Path(target), create=may_create, read_only=read_only
     )

@@ -91,7 +91,7 @@ def round_(
     if seed is not None:
         settings.round = settings.round.model_copy(update={"seed": seed})
     loaded = load_suite(find_suite(suite))
-    with open_store(store, read_only=False) as opened:
+    with open_store(store, read_only=False, create=False) as opened:
         with Progress("passages embedded", quiet=json) as embedding:
             staff = staff_for(loaded, progress=embedding.update)
         names = _chosen(agent, sorted(staff.everyone), suite)
