@@ -24,8 +24,9 @@ from journeyman.traces.store import Store
 
 CERTIFYING = frozenset({Reason.AUDIT.value, Reason.UNCERTIFIED.value})
 """Reasons that do not depend on the student: drawn by hash, or everything escalated. A student
-error in the cold start is left out: an answer that is absent can never be accepted, so that leaving
-it out makes a certificate stricter, never laxer."""
+error in the cold start is left out. For the student that erred this makes a certificate stricter,
+never laxer, since an answer that is absent can never be accepted; for another student it leaves out
+tasks that may be hard, which is fair only as long as errors are rare."""
 
 STUDENT_AGREES = "student_agrees"
 """Name of the scores that say whether the student's answer is the one that a reviewer gave."""
