@@ -233,7 +233,7 @@ def compare_measures(
     everything = np.arange(num_items)
     known = (incumbent(everything), candidate(everything))
     difference, error = known[1] - known[0], float(found.std(ddof=1))
-    p_value = float(difference == 0)
+    p_value = float(difference == 0 or len(members) < 2)  # one group alone tells nothing of luck
     if error > 0:
         p_value = 2 * float(special.ndtr(-abs(difference) / error))
     return MeasureComparison(

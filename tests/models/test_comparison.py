@@ -227,3 +227,10 @@ def test_nothing_to_resample_is_refused(num_items: int, given: Any) -> None:
     figure = mean_of(np.ones(10))
     with pytest.raises(ConfigError):
         compare_measures(figure, figure, num_items, **given)
+
+
+def test_a_difference_in_one_group_alone_may_be_luck() -> None:
+    found = compare_measures(lambda _: 0.0, lambda _: 1.0, 5, groups=["one"] * 5)
+    assert (found.difference, found.num_groups, found.p_value) == (1.0, 1, 1.0)
+    apart = compare_measures(lambda _: 0.0, lambda _: 1.0, 5)
+    assert apart.p_value == 0.0
