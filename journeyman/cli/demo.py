@@ -151,7 +151,7 @@ def _next(store: Path) -> None:
     say("Next:")
     for command, what in (
         (f"rounds list --store {store}", "what each round found"),
-        (f"releases list --store {store}", "which students are there, and what they earned"),
+        (f"releases list --store {store}", "which students there are, and what they earned"),
         (f"traces list --store {store}", "what happened, run by run"),
         (f"replay extraction --store {store}", "cost against quality at other targets"),
         ('ask --agent retrieval "why is my list shared?"', "a question of your own"),

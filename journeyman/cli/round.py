@@ -13,9 +13,12 @@ from journeyman.cli.options import JsonOption, StoreOption, open_store
 from journeyman.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from journeyman.agents.base import Agent
     from journeyman.agents.trainer import TrainingStep
     from journeyman.graph.round_report import RoundReport
+    from journeyman.graph.round_state import RoundOptions
     from journeyman.traces.rounds import RoundEntry
+    from journeyman.traces.store import Store
 
 app = typer.Typer(
     help="""Which rounds there were, and what came of them.
@@ -63,7 +66,7 @@ def round_(
     """One round: teach a student from what was escalated, prove what can be proved, decide.
 
     A round that was interrupted goes on where it stopped. Exit code 0 where a release was promoted
-    or nothing better was found, 1 where the new student was rejected.
+    or nothing better was found, 1 where the new student was rejected, 3 where a round failed.
 
     Examples:
 
@@ -94,31 +97,53 @@ def round_(
     with open_store(store, read_only=False, create=False) as opened:
         with Progress("passages embedded", quiet=json) as embedding:
             staff = staff_for(loaded, progress=embedding.update)
-        names = _chosen(agent, sorted(staff.everyone), suite)
         options = options_from(settings, decontaminator([loaded]))
-        reports = [
-            run_one(staff.everyone[name], opened, data or Path(settings.data_dir), options, json)
-            for name in names
-            if agent != ALL or staff.everyone[name].trainer() is not None
-        ]
-    if any(report.decision.verdict == "reject" for report in reports):
-        raise typer.Exit(ExitCode.FAILED)
+        folder = data or Path(settings.data_dir)
+        agents = _chosen(agent, staff.everyone, suite)
+        if agent == ALL:
+            codes = [_run_or_tell(each, opened, folder, options, json) for each in agents]
+        else:
+            codes = [_code(run_one(agents[0], opened, folder, options, json))]
+    if worst := max(codes):
+        raise typer.Exit(worst)
 
 
-def _chosen(agent: str, known: list[str], suite: str) -> list[str]:
-    from journeyman.models.errors import UnknownAgent
+def _chosen(agent: str, known: Mapping[str, Agent[Any, Any]], suite: str) -> list[Agent[Any, Any]]:
+    from journeyman.models.errors import ConfigError, UnknownAgent
 
-    if agent == ALL:
-        return known
-    if agent not in known:
+    if agent != ALL:
+        if agent in known:
+            return [known[agent]]
         raise UnknownAgent(
-            f"No agent is named {agent!r}; suite {suite!r} has {', '.join(known)}, and --suite "
-            f"names another."
+            f"No agent is named {agent!r}; suite {suite!r} has {', '.join(sorted(known))}, and "
+            f"--suite names another."
         )
-    return [agent]
+    learning = [known[name] for name in sorted(known) if known[name].trainer() is not None]
+    if not learning:
+        raise ConfigError(f"No sub-agent of suite {suite!r} learns: --suite names another.")
+    return learning
 
 
-def run_one(agent: Any, store: Any, data: Path, options: Any, json: bool) -> RoundReport:
+def _run_or_tell(
+    agent: Agent[Any, Any], store: Store, data: Path, options: RoundOptions, json: bool
+) -> ExitCode:
+    """One round of several; what stops it does not stop those of the others."""
+    from journeyman.models.errors import JourneymanError
+
+    try:
+        return _code(run_one(agent, store, data, options, json))
+    except JourneymanError as error:
+        talk(f"journeyman: round of {agent.name}: {error}")
+        return ExitCode.ERROR
+
+
+def _code(report: RoundReport) -> ExitCode:
+    return ExitCode.FAILED if report.decision.verdict == "reject" else ExitCode.PASSED
+
+
+def run_one(
+    agent: Agent[Any, Any], store: Store, data: Path, options: RoundOptions, json: bool
+) -> RoundReport:
     """Run one round with a progress bar, and print what it found."""
     from journeyman.graph.round import run_round
 

@@ -72,6 +72,20 @@ def test_an_unknown_sub_agent_is_named_with_those_there_are(tmp_path: Path) -> N
     assert "routing" in done.stderr
 
 
+def test_rounds_of_all_go_on_after_one_that_fails(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from journeyman.models.errors import WeightsError
+
+    def broken(*_: object, **__: object) -> None:
+        raise WeightsError("The base is gone: install it.")
+
+    monkeypatch.setattr("journeyman.graph.round.run_round", broken)
+    done = journeyman(project, "round", "all", "--suite", "requests.yaml")
+    assert done.returncode == 3
+    assert "round of routing: The base is gone" in done.stderr
+
+
 def test_a_curve_is_drawn_written_and_plotted(tmp_path: Path) -> None:
     write_requests(tmp_path, num_stream=160, num_test=40)
     done = journeyman(
