@@ -55,16 +55,27 @@ def test_an_arm_is_made_once(tmp_path: Path) -> None:
     assert (arm.student / "weights.json").is_file()
 
 
-def test_a_training_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_training_that_fails_makes_no_arm_and_can_go_on_from_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    tries = []
+
     def teach(out: Path) -> Trained:
+        checkpoint = out.with_name("checkpoint.json")
+        tries.append(checkpoint.is_file())
         out.mkdir()
-        raise RuntimeError("out of memory")
+        if not tries[-1]:
+            checkpoint.write_text("{}")
+            raise RuntimeError("out of memory")
+        return Trained(1.0, 10)
 
     arm = Arm("trained", tmp_path / "arms" / "trained")
     with pytest.raises(RuntimeError):
         arm.make(teach)
     assert arm.made() is None
-    assert not list((tmp_path / "arms").iterdir())
+    assert not arm.folder.exists()
+    assert arm.make(teach) == Trained(1.0, 10)
+    assert tries == [False, True]
 
 
 def test_an_arm_that_a_sub_agent_has_not_got_is_none(tmp_path: Path) -> None:
