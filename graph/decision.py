@@ -173,18 +173,7 @@ def decide(
             reason=f"Nothing is trusted yet, and it is certified to answer {coverage:.1%}.",
         )
     quality, covered = _compare(challenger, incumbent, bars, groups)
-    parts = (
-        {}
-        if slices is None
-        else compare_slices(
-            incumbent.right,
-            challenger.right,
-            slices,
-            margin=bars.margin,
-            level=bars.spent_level,
-            groups=groups,
-        )
-    )
+    parts = _slices(challenger, incumbent, bars, groups, slices)
     tests = [
         _golden_test(challenger, incumbent, golden),
         _loss_test("quality", quality, bars),
@@ -223,6 +212,25 @@ def _compare(
         compare_measures(
             incumbent.coverage_on, challenger.coverage_on, len(challenger.right), groups=groups
         ),
+    )
+
+
+def _slices(
+    challenger: Contender,
+    incumbent: Contender,
+    bars: Bars,
+    groups: Sequence[Hashable] | None,
+    slices: Sequence[str] | None,
+) -> dict[str, PairedComparison]:
+    if slices is None:
+        return {}
+    return compare_slices(
+        incumbent.right,
+        challenger.right,
+        slices,
+        margin=bars.margin,
+        level=bars.spent_level,
+        groups=groups,
     )
 
 

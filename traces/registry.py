@@ -13,17 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from journeyman.models.certificate import Certificate
 from journeyman.models.drift import DriftDetector
 from journeyman.models.errors import ConfigError, TraceError, WeightsError
 from journeyman.models.release import Release, release_folder
 from journeyman.traces import release_rows as rows
-from journeyman.traces import schema
+from journeyman.traces.payload_rows import keep
 from journeyman.traces.payloads import digest, encode
 from journeyman.traces.records import now
 from journeyman.traces.release_rows import (
@@ -46,7 +45,6 @@ __all__ = [
     "ReleaseEntry",
 ]
 
-PAYLOADS = cast("Table", schema.Payload.__table__)
 
 _HIGHEST_TARGET = 0.95
 """A detector needs room for something worse."""
@@ -78,8 +76,6 @@ class Registry:
         self.data = data
         self._store = store
         self._clock = clock
-        postgres = store.engine.dialect.name == "postgresql"
-        self._upsert: Callable[[Table], Any] = postgresql.insert if postgres else sqlite.insert
 
     # Putting on record
 
@@ -121,7 +117,7 @@ class Registry:
                         f"change anything in the new one (its version, say) and make it again."
                     )
                 return
-            self._keep(connection, parts)
+            keep(connection, parts, self._clock())
             connection.execute(insert(RELEASES).values(values))
             if release.certificate is not None:
                 connection.execute(
@@ -432,18 +428,6 @@ class Registry:
         return release
 
     # Parts of transactions
-
-    def _keep(self, connection: Connection, text: str) -> None:
-        connection.execute(
-            self._upsert(PAYLOADS)
-            .values(
-                hash=digest(text),
-                content=text,
-                num_bytes=len(text.encode()),
-                created_at=self._clock(),
-            )
-            .on_conflict_do_nothing()
-        )
 
     def _agent_of(self, connection: Connection, release_id: str) -> str:
         agent = connection.scalar(select(RELEASES.c.agent).where(RELEASES.c.id == release_id))

@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Select, Table, case, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from journeyman.models.errors import AlreadyReviewed, TraceError
 from journeyman.traces import reads
 from journeyman.traces.collect import REVIEW, STUDENT_AGREES
 from journeyman.traces.conceal import conceal
 from journeyman.traces.likeness import content_key
+from journeyman.traces.payload_rows import keep
 from journeyman.traces.payloads import HIDDEN, digest, encode, snapshot
 from journeyman.traces.records import (
     AttemptRecord,
@@ -32,7 +32,7 @@ from journeyman.traces.records import (
 )
 from journeyman.traces.redact import Redactor, redact_secrets
 from journeyman.traces.rows import to_batch
-from journeyman.traces.schema import Attempt, Escalation, Payload, Run, Score, SuiteRun
+from journeyman.traces.schema import Attempt, Escalation, Run, Score, SuiteRun
 from journeyman.traces.store import Store
 
 Verdict = Literal["approved", "edited", "rejected"]
@@ -47,7 +47,6 @@ LISTED_BY = "journeyman escalations list"
 
 _ATTEMPTS = cast("Table", Attempt.__table__)
 _ESCALATIONS = cast("Table", Escalation.__table__)
-_PAYLOADS = cast("Table", Payload.__table__)
 _RUNS = cast("Table", Run.__table__)
 _SCORES = cast("Table", Score.__table__)
 _SUITES = cast("Table", SuiteRun.__table__)
@@ -227,7 +226,7 @@ def review(
     ]
 
     def work(connection: Connection) -> Case:
-        _write(connection, seen, verdict, by=by, at=at, answer=kept, store=store)
+        _write(connection, seen, verdict, by=by, at=at, answer=kept)
         _replace_scores(connection, seen.id, cast("Sequence[ScoreRecord]", scores))
         return _find(connection, seen.id, store.name)
 
@@ -354,18 +353,10 @@ def _write(
     by: str,
     at: datetime,
     answer: Any,
-    store: Store,
 ) -> None:
     hashed = None
     if answer is not None:
-        text = encode(answer)
-        hashed = digest(text)
-        values = {
-            "hash": hashed, "content": text, "num_bytes": len(text.encode()), "created_at": at
-        }  # fmt: skip
-        postgres = store.engine.dialect.name == "postgresql"
-        upsert: Any = (postgresql.insert if postgres else sqlite.insert)(_PAYLOADS)
-        connection.execute(upsert.on_conflict_do_nothing(), values)
+        hashed = keep(connection, encode(answer), at)
     e = _ESCALATIONS.c
     # Only what the reviewer saw is replaced.
     unchanged = (

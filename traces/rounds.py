@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, Table, func, insert, select, upda
 
 from journeyman.models.errors import TraceError
 from journeyman.traces import reads, schema
+from journeyman.traces.payload_rows import keep
 from journeyman.traces.payloads import digest, encode
 from journeyman.traces.records import new_id, now
 from journeyman.traces.store import Store
@@ -22,7 +23,6 @@ from journeyman.traces.store import Store
 RoundStatus = Literal["running", "done", "stopped"]
 
 _ROUNDS = cast("Table", schema.Round.__table__)
-_PAYLOADS = cast("Table", schema.Payload.__table__)
 
 _FIGURES = frozenset(
     {
@@ -152,28 +152,17 @@ class RoundStore:
             TraceError: The store cannot be written.
         """
         content = encode(dict(report))
-        hashed = digest(content)
-
-        def keep(connection: Connection) -> None:
-            known = connection.scalar(select(_PAYLOADS.c.hash).where(_PAYLOADS.c.hash == hashed))
-            if known is None:
-                connection.execute(
-                    insert(_PAYLOADS).values(
-                        hash=hashed,
-                        content=content,
-                        num_bytes=len(content.encode()),
-                        created_at=self._clock(),
-                    )
-                )
-
+        moment = self._clock()
         ended = {
             "status": status,
             "decision": decision,
             "reason": reason,
-            "report_hash": hashed,
-            "ended_at": self._clock(),
+            "report_hash": digest(content),
+            "ended_at": moment,
         }
-        self._update(round_id, ended, figures, first=keep)
+        self._update(
+            round_id, ended, figures, first=lambda connection: keep(connection, content, moment)
+        )
 
     def get(self, id_or_prefix: str) -> RoundEntry:
         """One round with its report.
@@ -226,7 +215,7 @@ class RoundStore:
         round_id: str,
         values: Mapping[str, Any],
         figures: Mapping[str, Any],
-        first: Callable[[Connection], None] | None = None,
+        first: Callable[[Connection], object] | None = None,
     ) -> None:
         unknown = figures.keys() - _FIGURES
         if unknown:
