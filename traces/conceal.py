@@ -39,8 +39,20 @@ TEXTS = frozenset(
 )
 """Sentences about what happened, which may quote content."""
 
-FACTS = frozenset({"attributes", "checks", "metrics", "environment", "argv", "tags"})
-"""Structured facts, which may quote content. Evidence is not among them: it is numbers."""
+FACTS = frozenset(
+    {
+        "attributes",
+        "checks",
+        "metrics",
+        "assertions",
+        "environment",
+        "argv",
+        "tags",
+        "options",
+        "summary",
+    }
+)
+"""Structured facts, which may quote content. Evidence and figures are not among them: numbers."""
 
 REDACTED = CONTENT | TEXTS | FACTS
 """Everything that a redactor sees."""
@@ -60,11 +72,12 @@ def _by_kind(names: AbstractSet[str]) -> _Names:
     }
 
 
-_COPIED = _by_kind(CONTENT | FACTS | {"evidence"})
+_COPIED = _by_kind(CONTENT | FACTS | {"evidence", "figures"})
 _PAYLOADS = _by_kind(CONTENT)
 # Why a scenario failed quotes what was expected; why a task was escalated is one of a few words.
 _HIDEABLE = {**_by_kind(CONTENT | (TEXTS - _CODES)), ScenarioResultRecord: ("reason",)}
 _CHECKS = _by_kind(frozenset({"checks"}))
+_ASSERTIONS = _by_kind(frozenset({"assertions"}))
 _WORDED = _by_kind(frozenset({"attributes", "metrics"}))
 _REDACTED = _by_kind(REDACTED)
 
@@ -90,6 +103,7 @@ def conceal(record: Record, redact: Redactor | None, *, capture: bool) -> Record
     if not capture:
         record = _changed(record, _HIDEABLE, lambda _: HIDDEN)
         record = _changed(record, _CHECKS, _without_details)
+        record = _changed(record, _ASSERTIONS, _without_reasons)
         record = _changed(record, _WORDED, _without_words)
     if redact is None:
         return record
@@ -112,6 +126,12 @@ def _redacted(redact: Redactor, value: Any, *, is_fact: bool) -> Any:
 
 def _without_details(checks: Any) -> Any:
     return [{key: value for key, value in check.items() if key != "detail"} for check in checks]
+
+
+def _without_reasons(assertions: Any) -> Any:
+    """Why an assertion failed quotes the answer, and its name may quote what was expected."""
+    kept = ("type", "passed", "score")
+    return [{key: one[key] for key in kept if key in one} for one in assertions]
 
 
 def _without_words(facts: Any) -> Any:

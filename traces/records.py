@@ -255,6 +255,14 @@ class SuiteRunRecord:
         stop_reason: Why the suite stopped early, e.g. a cost limit.
         argv: The command line.
         environment: Versions and machine facts, JSON-compatible.
+        path: The suite's file.
+        arm: Which arm the whole run was: `system`, `student-only` or `frontier-only`.
+        group_id: Shared by the runs of several arms or suites that one command started.
+        is_baseline: Runs of this suite and arm are compared with it; set when it is first written,
+            and by `bless` afterwards.
+        num_resumed: How often the run was taken up again.
+        options: What was selected and how it was run, so that it can be resumed; JSON-compatible.
+        summary: The figures at the end, JSON-compatible.
     """
 
     id: str
@@ -275,6 +283,13 @@ class SuiteRunRecord:
     git_sha: str | None = None
     argv: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
+    arm: str | None = None
+    group_id: str | None = None
+    is_baseline: bool = False
+    num_resumed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +301,11 @@ class ScenarioResultRecord:
         run_id: The run that it judges.
         metrics: Named numbers, flags or labels, JSON-compatible.
         reason: Why it failed, ended in an error or was skipped.
+        assertions: What was asserted, each as `{type, name, passed, score, reason}`.
+        figures: Numbers and names of ours alone, from which the report is made again.
+        tags: Tags of the scenario.
+        xfail: Why it is expected to fail; None where it is not.
+        finished_at: When it was finished.
     """
 
     suite_run_id: str
@@ -298,6 +318,11 @@ class ScenarioResultRecord:
     duration_ms: float = 0.0
     cost_microusd: int | None = None
     reason: str | None = None
+    assertions: tuple[Mapping[str, Any], ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    xfail: str | None = None
+    finished_at: datetime | None = None
 
 
 Record = (

@@ -103,11 +103,15 @@ SHAPES: Mapping[type[Record], Shape] = {
         key=("target_type", "target_id", "name", "identifier"),
         keep=("id", "created_at"),
     ),
-    SuiteRunRecord: Shape(_table(schema.SuiteRun), json=("argv", "environment")),
+    SuiteRunRecord: Shape(
+        _table(schema.SuiteRun),
+        json=("argv", "environment", "options", "summary"),
+        keep=("is_baseline",),
+    ),
     ScenarioResultRecord: Shape(
         _table(schema.ScenarioResult),
         key=("suite_run_id", "scenario_id", "epoch"),
-        json=("metrics",),
+        json=("metrics", "assertions", "figures", "tags"),
     ),
 }
 
@@ -183,7 +187,7 @@ def to_record(kind: type[RecordT], row: Mapping[str, Any], payloads: Mapping[str
             values[name] = None if key is None else payloads[key]
         else:
             values[name] = row[name]
-    for name in ("tags", "checks", "argv"):
+    for name in ("tags", "checks", "argv", "assertions"):
         if name in values:
             values[name] = tuple(values[name])
     if "evidence" in values:  # numbers that are not finite are kept as text

@@ -28,12 +28,13 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_HEAD = "0002_trust"
+SCHEMA_HEAD = "0003_suites"
 """The migration that this code expects; read without importing Alembic."""
 
 VERSION_TABLE = "schema_version"
@@ -316,6 +317,13 @@ class SuiteRun(Base):
     git_sha: Mapped[str | None]
     argv: Mapped[list[Any]]
     environment: Mapped[dict[str, Any]]
+    path: Mapped[str | None]
+    arm: Mapped[str | None]
+    group_id: Mapped[str | None]
+    is_baseline: Mapped[bool] = mapped_column(server_default=false())
+    num_resumed: Mapped[int] = mapped_column(Integer, server_default="0")
+    options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    summary: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
 
 class ScenarioResult(Base):
@@ -336,6 +344,11 @@ class ScenarioResult(Base):
     duration_ms: Mapped[float]
     cost_microusd: Mapped[int | None]
     reason: Mapped[str | None]
+    assertions: Mapped[list[Any]] = mapped_column(server_default="[]")
+    figures: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    tags: Mapped[list[Any]] = mapped_column(server_default="[]")
+    xfail: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
 
 
 class Release(Base):
