@@ -28,6 +28,7 @@ from journeyman.scenarios.judging import judged
 from journeyman.scenarios.metrics import Given, exact
 from journeyman.scenarios.references import task_for
 from journeyman.scenarios.scenario import Expected, Scenario
+from journeyman.scenarios.verdicts import AssertionResult, Outcome, Status, outcome_of, status_of
 from journeyman.traces.recorder import Recorder
 
 logger = logging.getLogger("journeyman.scenarios")
@@ -70,6 +71,9 @@ class ScenarioResult:
         tasks: Its tasks, those that were expected but not planned included.
         duration_ms: Wall time.
         error: Why the scenario has no result; None where it has one.
+        assertions: What became of its assertions; empty where it has none or ended in an error.
+        skipped: Why it was not run; None where it was.
+        counts_expected: The expected answers decide too; not where an assertion judges them.
     """
 
     scenario: Scenario
@@ -78,6 +82,29 @@ class ScenarioResult:
     tasks: tuple[TaskResult, ...] = ()
     duration_ms: float = 0.0
     error: str | None = None
+    assertions: tuple[AssertionResult, ...] = ()
+    skipped: str | None = None
+    counts_expected: bool = True
+
+    @property
+    def status(self) -> Status:
+        """Passed: every assertion holds, and the answers are right where `expected` counts."""
+        if self.skipped is not None:
+            return "skipped"
+        if self.error is not None:
+            return "error"
+        right = not self.counts_expected or self.is_right
+        return status_of(self.assertions, is_right=right)
+
+    @property
+    def xfail(self) -> str | None:
+        """Why the scenario is expected to fail; None where it is not."""
+        return self.scenario.xfail
+
+    @property
+    def outcome(self) -> Outcome:
+        """The status in the light of `xfail`."""
+        return outcome_of(self.status, self.xfail)
 
     @property
     def is_right(self) -> bool:
@@ -150,7 +177,7 @@ class SuiteRunner:
         )
 
     async def run(
-        self, scenarios: Iterable[Scenario], *, epochs: int = 1
+        self, scenarios: Iterable[Scenario], *, epochs: int | None = None
     ) -> AsyncGenerator[ScenarioResult, None]:
         """Results as they finish; memory holds what is in flight only.
 
@@ -158,9 +185,13 @@ class SuiteRunner:
 
         Args:
             scenarios: What to run, in this order.
-            epochs: How often each is run, one time after the other.
+            epochs: How often each is run, one time after the other; None leaves it to the scenario.
         """
-        source = ((scenario, epoch) for scenario in scenarios for epoch in range(epochs))
+        source = (
+            (scenario, epoch)
+            for scenario in scenarios
+            for epoch in range(scenario.epochs if epochs is None else epochs)
+        )
         # Each worker's last word is None and must always find room, or a worker that is cancelled
         # while nobody reads would wait for ever: results are bounded by `room`, not by the queue.
         results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue()
@@ -199,8 +230,11 @@ class SuiteRunner:
             results.put_nowait(None)
 
     async def _one(self, scenario: Scenario, epoch: int) -> ScenarioResult:
+        if scenario.skip is not None:
+            return ScenarioResult(scenario, epoch, skipped=scenario.skip)
         start = time.perf_counter()
         seen = _Seen()
+        timeout_s = scenario.timeout_s or self._options.timeout_s
 
         def finished(
             tasks: tuple[TaskResult, ...] = (), error: str | None = None
@@ -209,12 +243,12 @@ class SuiteRunner:
             return ScenarioResult(scenario, epoch, seen.run_id, tasks, duration_ms, error)
 
         try:
-            async with asyncio.timeout(self._options.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await self._invoke(scenario, epoch, seen)
                 tasks = await self._tasks(scenario, seen)
             return finished(tasks)
         except TimeoutError:
-            error = f"no result within {self._options.timeout_s:g} s"
+            error = f"no result within {timeout_s:g} s"
         except JourneymanError as failure:
             error = str(failure)
         except Exception as failure:  # a bug in one scenario must not cost the others their results

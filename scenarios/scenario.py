@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from journeyman.models.types import Span, content_hash
+from journeyman.scenarios.spec import PassRule
 
 Message = Mapping[str, str]
 """One chat message: `role` and `content`."""
@@ -64,6 +65,25 @@ class ExpectedTests:
     entry_point: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """Something that must hold of a scenario, as it is written.
+
+    Attributes:
+        type: The evaluator's name.
+        arguments: None, the one argument in a tuple, or the arguments by name.
+        negated: It must not hold.
+        weight: How much it counts in the scenario's score.
+        at: Where it stands in the suite.
+    """
+
+    type: str
+    arguments: tuple[Any] | Mapping[str, Any] | None = None
+    negated: bool = False
+    weight: float = 1.0
+    at: tuple[str | int, ...] = field(default=(), compare=False)
+
+
 Expected = ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
 
 
@@ -80,6 +100,12 @@ class Scenario:
         tags: Tags of the suite, the data set and the scenario, each once.
         group: Equal for scenarios with the same content; parts of a data set never share a group.
         part: Name of the data set, `inline` for scenarios written in the suite.
+        assertions: What must hold, the suite's defaults first.
+        epochs: How often it runs.
+        timeout_s: Seconds until it is given up; None leaves it to the run.
+        passes: How many of its epochs must pass; None is all of them.
+        xfail: Why it is expected to fail; it is reported and gates nothing.
+        skip: Why it is not run.
     """
 
     id: str
@@ -90,12 +116,21 @@ class Scenario:
     tags: tuple[str, ...] = ()
     group: str = ""
     part: str = "inline"
+    assertions: tuple[Assertion, ...] = ()
+    epochs: int = 1
+    timeout_s: float | None = None
+    passes: PassRule | None = None
+    xfail: str | None = None
+    skip: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result; a run may reuse a result only with this."""
         expected = {name: _plain(asdict(value)) for name, value in self.expected.items()}
-        return content_hash([self.id, self.agent, _plain(self.input), expected], length=32)
+        said = [self.id, self.agent, _plain(self.input), expected]
+        if self.assertions:
+            said.append([_plain(astuple(one)[:-1]) for one in self.assertions])
+        return content_hash(said, length=32)
 
 
 def group_of(text: str) -> str:

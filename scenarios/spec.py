@@ -72,6 +72,10 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 
 
+WrittenAssertion = Text | dict[Text, JsonValue]
+"""An assertion as it is written: `Name`, `Name: argument`, `Name: {...}`, or `not:` around one."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -155,11 +159,55 @@ class AgentSettings(_Strict):
     debugging: DebuggingSettings | None = None
 
 
+class PassRule(_Strict):
+    """How many of a scenario's epochs must pass: `all`, `any` of them, or `at_least` n."""
+
+    rule: Literal["all", "any", "at_least"] = "all"
+    n: int | None = Field(default=None, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _number(self) -> Self:
+        if (self.n is not None) != (self.rule == "at_least"):
+            raise PydanticCustomError("one_of", "needs 'n' with rule 'at_least', and only there")
+        return self
+
+    def needed(self, epochs: int) -> int:
+        """How many of so many epochs must pass."""
+        if self.rule == "all":
+            return epochs
+        return 1 if self.n is None else min(self.n, epochs)
+
+
+class Gate(_Strict):
+    """What a whole run of the suite must keep to; what is left out is not checked.
+
+    Attributes:
+        min_pass_rate: Smallest share of scenarios that pass, expected failures left out.
+        max_regressions: Most scenarios that passed in the baseline and do not pass now.
+        max_escalation_rate: Largest share of tasks that go to the frontier.
+        max_cost_usd: Largest cost of the run.
+    """
+
+    min_pass_rate: float | None = Field(default=None, ge=0, le=1)
+    max_regressions: int | None = Field(default=None, ge=0)
+    max_escalation_rate: float | None = Field(default=None, ge=0, le=1)
+    max_cost_usd: float | None = Field(default=None, ge=0)
+
+
 class Defaults(_Strict):
-    """What holds for every scenario: seconds until it is given up, and how often it runs."""
+    """What holds for every scenario.
+
+    Attributes:
+        timeout: Seconds until a scenario is given up.
+        epochs: How often each runs.
+        passes: How many of the epochs must pass.
+        assertions: Assertions that hold for every scenario, its own come after them.
+    """
 
     timeout: float = Field(default=60, gt=0, le=86_400)
     epochs: int = Field(default=1, ge=1, le=100)
+    passes: PassRule | None = Field(default=None, alias="pass")
+    assertions: list[WrittenAssertion] = Field(default_factory=list, alias="assert")
 
 
 class Split(_Strict):
@@ -253,6 +301,7 @@ class SuiteSpec(_Strict):
     metric: MetricName | dict[AgentName, MetricName] | None = None
     agents: AgentSettings = Field(default_factory=AgentSettings)
     defaults: Defaults = Field(default_factory=Defaults)
+    gate: Gate = Field(default_factory=Gate)
     scenarios: list[InlineScenario] = Field(default_factory=list)
     data: list[DataSet] = Field(default_factory=list)
 
