@@ -36,6 +36,11 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def money(microusd: int | None) -> str:
+    """Micro-USD as dollars; an unknown price is no price."""
+    return "unknown" if microusd is None else f"${microusd / 1e6:.4f}"
+
+
 def table(headers: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> str:
     """Aligned columns as plain text; `right` names the columns that hold numbers."""
     cells = [headers, *rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from journeyman.cli.console import table
+from journeyman.cli.console import money, table
 
 if TYPE_CHECKING:
     from journeyman.scenarios.estimates import Estimate
@@ -51,8 +51,8 @@ def render_pair(before: Report, after: Report, *, max_error: float) -> str:
                 metric,
                 _estimate(cold),
                 _estimate(warm),
-                _usd(first.cost_microusd if first is not None else None),
-                _usd(figures.cost_microusd),
+                money(first.cost_microusd if first is not None else None),
+                money(figures.cost_microusd),
             ]
         )
     cold_cost = before.summary()["cost_microusd"]["system"]
@@ -101,8 +101,8 @@ def _work_row(name: str, figures: AgentFigures) -> list[str]:
         reasons or "-",
         _ms(percentile(figures.latencies_ms, 50)),
         _ms(percentile(figures.latencies_ms, 95)),
-        _usd(figures.cost_microusd),
-        _usd(figures.frontier_only_microusd),
+        money(figures.cost_microusd),
+        money(figures.frontier_only_microusd),
     ]
 
 
@@ -126,7 +126,3 @@ def _estimate(found: Estimate | None) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _usd(microusd: int | None) -> str:
-    return "unknown" if microusd is None else f"${microusd / 1e6:.4f}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from journeyman.cli.console import ExitCode, emit, say, table, talk
+from journeyman.cli.console import ExitCode, emit, money, say, table, talk
 from journeyman.cli.options import JsonOption, StoreOption, open_store
 
 if TYPE_CHECKING:
@@ -93,11 +93,6 @@ def _row(run: RunSummary) -> list[str]:
         "" if run.duration_ms is None else f"{run.duration_ms:.0f}",
         (run.input_preview or "").replace("\n", " ")[:50],
     ]
-
-
-def money(microusd: int | None) -> str:
-    """Micro-USD as dollars; an unknown price is no price."""
-    return "unknown" if microusd is None else f"${microusd / 1e6:.4f}"
 
 
 def _print_trace(trace: RunTrace) -> None:
