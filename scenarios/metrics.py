@@ -55,6 +55,15 @@ None is no answer.
 
 Pair = tuple[Expected, Given]
 
+Judgement = Mapping[str, Any]
+"""One judged answer as JSON-compatible numbers, from which every figure is made: no content.
+
+`exact`, and by kind: `counts` (label -> found rightly, found wrongly, missed), the ranking metrics
+by name, or `in_scope`.
+"""
+
+_RANKING_METRICS: tuple[MetricName, ...] = ("mrr", "r@1", "r@10", "ndcg@10")
+
 
 def evaluate(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate]:
     """A metric over scenarios: the headline number first, then the numbers that belong to it.
@@ -63,17 +72,37 @@ def evaluate(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate]:
     `out_of_scope_recall`. What cannot be measured is left out: everything where there are no
     scenarios, and shares of scenarios of a kind that does not occur.
     """
-    if not pairs:
+    return evaluate_judged(metric, [judge(*pair) for pair in pairs])
+
+
+def judge(expected: Expected, given: Given) -> Judgement:
+    """What the figures need of one answer."""
+    found: dict[str, Any] = {"exact": exact(expected, given)}
+    match expected:
+        case ExpectedRecord():
+            found["counts"] = {name: list(one) for name, one in _counts(expected, given).items()}
+        case ExpectedRanking():
+            ranking = _ranking(given)
+            for name in _RANKING_METRICS:
+                found[name] = _ranking_score(name, expected.grades, ranking)
+        case ExpectedRoutes():
+            found["in_scope"] = bool(expected.routes)
+    return found
+
+
+def evaluate_judged(metric: MetricName, judged: Sequence[Judgement]) -> dict[str, Estimate]:
+    """As `evaluate`, of answers that were judged before."""
+    if not judged:
         return {}
     match metric:
         case "slot_f1" | "entity_f1" | "macro_slot_f1" | "field_f1":
-            return _extraction(metric, pairs)
+            return _extraction(metric, judged)
         case "mrr" | "r@1" | "r@10" | "ndcg@10":
-            return _retrieval(metric, pairs)
+            return _retrieval(metric, judged)
         case "accuracy" | "out_of_scope":
-            return _routing(metric, pairs)
+            return _routing(metric, judged)
         case "tests_passed":
-            return {metric: share(sum(exact(*pair) for pair in pairs), len(pairs))}
+            return {metric: _share_exact(judged)}
 
 
 def exact(expected: Expected, given: Given) -> bool:
@@ -121,7 +150,7 @@ def quality_of(expected: Expected | None, given: Given) -> float:
 
 def f1_by_label(pairs: Sequence[Pair]) -> dict[str, Estimate]:
     """F1 of each label or field that occurs in expected or given records, sorted by name."""
-    labels, rows = _table(pairs)
+    labels, rows = _table([_counts(*pair) for pair in pairs])
     return {label: bootstrap(rows[:, column, :], _f1) for column, label in enumerate(labels)}
 
 
@@ -148,15 +177,15 @@ def _dcg(gains: Iterable[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-def _extraction(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate]:
-    _, rows = _table(pairs)
+def _extraction(metric: MetricName, judged: Sequence[Judgement]) -> dict[str, Estimate]:
+    _, rows = _table([one["counts"] for one in judged])
     totals = rows.sum(axis=1)
     prefix = metric.removesuffix("_f1").removeprefix("macro_")
     micro = {
         f"{prefix}_f1": bootstrap(totals, _f1),
         f"{prefix}_precision": bootstrap(totals, _precision),
         f"{prefix}_recall": bootstrap(totals, _recall),
-        "exact_match": share(sum(exact(*pair) for pair in pairs), len(pairs)),
+        "exact_match": _share_exact(judged),
     }
     if metric != "macro_slot_f1":
         return micro
@@ -165,24 +194,25 @@ def _extraction(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate
     return {metric: bootstrap(flat, lambda sums: _macro_f1(sums, shape[1])), **micro}
 
 
-def _retrieval(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate]:
-    names: tuple[MetricName, ...] = ("mrr", "r@1", "r@10", "ndcg@10")
-    ordered = (metric, *(name for name in names if name != metric))
-    return {name: mean([reward(name, *pair) for pair in pairs]) for name in ordered}
+def _retrieval(metric: MetricName, judged: Sequence[Judgement]) -> dict[str, Estimate]:
+    ordered = (metric, *(name for name in _RANKING_METRICS if name != metric))
+    return {name: mean([one[name] for one in judged]) for name in ordered}
 
 
-def _routing(metric: MetricName, pairs: Sequence[Pair]) -> dict[str, Estimate]:
-    right = [exact(*pair) for pair in pairs]
-    overall = {"accuracy": share(sum(right), len(right))}
+def _routing(metric: MetricName, judged: Sequence[Judgement]) -> dict[str, Estimate]:
+    overall = {"accuracy": _share_exact(judged)}
     if metric == "accuracy":
         return overall
-    inside = [isinstance(pair[0], ExpectedRoutes) and bool(pair[0].routes) for pair in pairs]
     found: dict[str, Estimate] = {}
     for name, wanted in (("in_scope_accuracy", True), ("out_of_scope_recall", False)):
-        chosen = [ok for ok, scope in zip(right, inside, strict=True) if scope is wanted]
+        chosen = [one for one in judged if one.get("in_scope", False) is wanted]
         if chosen:
-            found[name] = share(sum(chosen), len(chosen))
+            found[name] = _share_exact(chosen)
     return {**found, **overall}
+
+
+def _share_exact(judged: Sequence[Judgement]) -> Estimate:
+    return share(sum(one["exact"] for one in judged), len(judged))
 
 
 def _ranking_score(metric: MetricName, grades: Mapping[str, int], ranking: Sequence[str]) -> float:
@@ -248,12 +278,13 @@ def _normal(value: Any) -> str:
     return " ".join(value.split()) if isinstance(value, str) else "json:" + canonical_json(value)
 
 
-def _table(pairs: Sequence[Pair]) -> tuple[list[str], Floats]:
+def _table(
+    counted: Sequence[Mapping[str, Sequence[int]]],
+) -> tuple[list[str], Floats]:
     """Counts of every scenario: labels, and an array of shape (scenarios, labels, 3)."""
-    counted = [_counts(*pair) for pair in pairs]
     labels = sorted({label for counts in counted for label in counts})
     columns = {label: column for column, label in enumerate(labels)}
-    rows = np.zeros((len(pairs), max(1, len(labels)), 3))
+    rows = np.zeros((len(counted), max(1, len(labels)), 3))
     for row, counts in enumerate(counted):
         for label, numbers in counts.items():
             rows[row, columns[label]] = numbers
