@@ -1,14 +1,13 @@
 """Settings: `journeyman.toml` or `[tool.journeyman]`, found by walking up, then `JOURNEYMAN_*`.
 
 Environment beats file, file beats default; unknown keys are errors. Secrets are never settings: a
-setting names the environment variable that holds one. Knows nothing of how settings are used.
+setting names the environment variable that holds one. Knows nothing of how settings are used; files
+are `settings_file`, mistakes are told by `settings_mistakes`.
 """
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -17,11 +16,18 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings.exceptions import SettingsError
 
+from journeyman.graph.settings_file import SettingsFile, chosen_file, here, read_file
+from journeyman.graph.settings_mistakes import (
+    check_variables,
+    place_of,
+    unknown_setting,
+    wrong_setting,
+    wrong_variable,
+)
 from journeyman.models.errors import ConfigError
 from journeyman.models.types import Risk
-
-FILE_NAME = "journeyman.toml"
 
 
 class PriceSettings(BaseModel):
@@ -29,9 +35,11 @@ class PriceSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    input_per_million_usd: float = Field(ge=0)
-    output_per_million_usd: float = Field(ge=0)
-    cached_input_per_million_usd: float | None = Field(default=None, ge=0)
+    input_per_million_usd: float = Field(ge=0, description="Of a million tokens read.")
+    output_per_million_usd: float = Field(ge=0, description="Of a million tokens written.")
+    cached_input_per_million_usd: float | None = Field(
+        default=None, ge=0, description="Of a million tokens read from the provider's cache."
+    )
 
 
 class FrontierSettings(BaseModel):
@@ -105,15 +113,17 @@ class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JOURNEYMAN_", env_nested_delimiter="__", extra="forbid"
+        env_prefix="JOURNEYMAN_", env_nested_delimiter="__", env_ignore_empty=True, extra="forbid"
     )
 
     store: str = Field(
         default=".journeyman/traces.db",
+        min_length=1,
         description="Trace store: a file, relative to the settings file, or a SQLAlchemy URL.",
     )
     data_dir: str = Field(
         default=".journeyman",
+        min_length=1,
         description="Folder of releases, relative to the settings file.",
     )
     frontier: FrontierSettings = Field(default_factory=FrontierSettings)
@@ -136,69 +146,54 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def find_file(start: Path) -> Path | None:
-    """The nearest journeyman.toml, or pyproject.toml with our table, at or above `start`."""
-    for folder in (start, *start.parents):
-        own = folder / FILE_NAME
-        if own.is_file():
-            return own
-        project = folder / "pyproject.toml"
-        if project.is_file() and "journeyman" in _read_toml(project).get("tool", {}):
-            return project
-    return None
-
-
 def load_settings(start: Path | None = None, *, file: Path | None = None) -> Settings:
     """Read the settings that hold in a folder.
 
     Args:
         start: Folder to search from; the current one by default.
-        file: Use this file instead of searching.
+        file: Use this file instead of `$JOURNEYMAN_CONFIG` and of searching.
 
     Raises:
         ConfigError: A file is unreadable, or a key is unknown or has a wrong value.
     """
-    path = file or find_file((start or Path.cwd()).resolve())
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _read_toml(path)
-        if path.name == "pyproject.toml":
-            values = values.get("tool", {}).get("journeyman", {})
+    path = file if file is not None else chosen_file(start)
+    return resolve(read_file(path) if path is not None else None, start)
+
+
+def resolve(given: SettingsFile | None, start: Path | None = None) -> Settings:
+    """The settings that a file and the environment make together.
+
+    Args:
+        given: The file; None where there is none.
+        start: Relative paths start here where there is no file; the current folder by default.
+
+    Raises:
+        ConfigError: A key is unknown or has a wrong value.
+    """
+    check_variables(Settings)
+    values = {} if given is None else dict(given.values)
+    for key in values:
+        if key.startswith("_"):  # the library would take these for its own arguments
+            raise unknown_setting(Settings, (key,), given)
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise _config_error(error, path) from error
-    folder = path.parent if path is not None else (start or Path.cwd())
-    settings.data_dir = str((folder / Path(settings.data_dir).expanduser()).resolve())
+        raise wrong_setting(Settings, error, given) from error
+    except SettingsError as error:
+        raise wrong_variable(Settings, error) from error
+    folder = given.path.parent if given is not None else start if start is not None else here()
+    settings.data_dir = _absolute(folder, settings.data_dir, "data_dir", given)
     if "://" not in settings.store:
-        settings.store = str((folder / Path(settings.store).expanduser()).resolve())
+        settings.store = _absolute(folder, settings.store, "store", given)
     return settings
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _absolute(folder: Path, written: str, key: str, given: SettingsFile | None) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read {path}: {error}; mend or remove it.", path=path) from error
-
-
-def _config_error(error: ValidationError, path: Path | None) -> ConfigError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    variables = "the JOURNEYMAN_* environment variables"
-    where = f"{path} or {variables}" if path is not None else variables
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(_keys_beside(first["loc"]))
-        text = f"Unknown setting {key!r} in {where}; known there are {known}."
-    else:
-        text = f"Setting {key!r} in {where} is wrong: {first['msg']}."
-    return ConfigError(text, path=path, key=key)
-
-
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that may stand where an unknown one stands."""
-    model: type[BaseModel] = Settings
-    for part in loc[:-1]:
-        arms = get_args(annotation := model.model_fields[str(part)].annotation) or (annotation,)
-        model = next(arm for arm in arms if isinstance(arm, type) and issubclass(arm, BaseModel))
-    return sorted(model.model_fields)
+        return str((folder / Path(written).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"Setting {key!r} {place_of((key,), given)} is no path ({error}); write another.",
+            path=given.path if given is not None else None,
+            key=key,
+        ) from error

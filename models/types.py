@@ -47,9 +47,16 @@ class Risk(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_error: float = Field(default=0.05, gt=0, lt=1)
-    delta: float = Field(default=0.05, gt=0, lt=1)
-    kind: RiskKind = "joint"
+    max_error: float = Field(
+        default=0.05, gt=0, lt=1, description="Share of wrong answers that is still acceptable."
+    )
+    delta: float = Field(
+        default=0.05, gt=0, lt=1, description="Probability with which the guarantee may fail."
+    )
+    kind: RiskKind = Field(
+        default="joint",
+        description="joint: wrong and accepted, of all tasks; selective: wrong, of those accepted.",
+    )
 
 
 class Answer(BaseModel):

@@ -24,5 +24,5 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "JOURNEYMAN_STORE"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "JOURNEYMAN_STORE", "JOURNEYMAN_CONFIG"):
         monkeypatch.delenv(name, raising=False)
