@@ -13,14 +13,12 @@ The database itself is made by the migrations; a test keeps the two alike.
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -32,9 +30,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
 
-SCHEMA_HEAD = "0003_suites"
+from journeyman.traces.column_types import JsonText, UtcTime
+
+SCHEMA_HEAD = "0004_viewer"
 """The migration that this code expects; read without importing Alembic."""
 
 VERSION_TABLE = "schema_version"
@@ -47,46 +46,11 @@ VIEWS = (
     "v_review_queue",
     "v_rounds",
     "v_runs",
+    "v_sessions",
+    "v_suite_history",
+    "v_trust",
 )
 """The public SQL contract: columns may be added to a view, never renamed or removed."""
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A timezone-aware datetime as text such as `2026-01-31T09:30:00.000000Z`."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        """Text of a time; naive times are refused, since their zone would be a guess."""
-        del dialect
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"Time {value!r} has no time zone; pass datetime.now(UTC).")
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        """The time that the text says."""
-        del dialect
-        return None if value is None else datetime.fromisoformat(value)
-
-
-class JsonText(TypeDecorator[Any]):
-    """JSON that `payloads.encode` made, kept as text; read back as plain Python."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The text as it is."""
-        del dialect
-        return value
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """The value that the text says."""
-        del dialect
-        return None if value is None else json.loads(value)
 
 
 class Base(DeclarativeBase):
@@ -138,8 +102,15 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        Index(None, "started_at"),
-        Index(None, "session_id", "started_at"),
+        Index("ix_runs_listed", "started_at", "id", "status", "graph", "num_escalations"),
+        Index(
+            "ix_runs_of_session",
+            "session_id",
+            "started_at",
+            "num_tasks",
+            "num_escalations",
+            "cost_microusd",
+        ),
         Index(None, "parent_run_id"),
         Index(None, "suite_run_id", "scenario_id", "epoch"),
     )
@@ -206,7 +177,16 @@ class Attempt(Base):
     __tablename__ = "attempts"
     __table_args__ = (
         Index(None, "agent", "created_at"),
-        Index(None, "run_id"),
+        Index(
+            "ix_attempts_daily",
+            "created_at",
+            "agent",
+            "source",
+            "decision",
+            "certified",
+            "run_id",
+        ),
+        Index("ix_attempts_of_run", "run_id", "agent", "source"),
         Index(None, "agent", "task_key"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -246,7 +226,8 @@ class Escalation(Base):
         Index(None, "review_status", "agent", "created_at"),
         Index(None, "agent", "created_at"),
         Index(None, "attempt_id"),
-        Index(None, "run_id"),
+        Index("ix_escalations_daily", "created_at", "agent", "reason", "cost_microusd", "status"),
+        Index("ix_escalations_of_run", "run_id", "reason"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     attempt_id: Mapped[str]
@@ -494,6 +475,14 @@ class Budget(Base):
     day: Mapped[str] = mapped_column(primary_key=True)
     reserved: Mapped[int]
     spent: Mapped[int]
+
+
+class Star(Base):
+    """A run that somebody marked, to find it again."""
+
+    __tablename__ = "stars"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    starred_at: Mapped[datetime]
 
 
 class Reservation(Base):
