@@ -144,6 +144,13 @@ class Agent(ABC, Generic[InputT, OutputT]):
             target=answer.model_dump(mode="json"),
         )
 
+    def group(self, task: InputT) -> Any | None:
+        """What tasks have in common that must not both teach and certify; None: the task alone.
+
+        JSON-compatible. A round never teaches by one task of a group and certifies by another.
+        """
+        return None
+
     def with_answers(self, task: InputT, answers: Mapping[str, Any]) -> InputT:
         """The task, enriched by the answers (by agent name) of the sub-agents it consumes.
 

@@ -36,6 +36,9 @@ from journeyman.traces.rounds import RoundEntry, RoundStore
 from journeyman.traces.store import Store
 
 
+_CHECKPOINTS = "checkpoints.db"
+
+
 def run_round(
     agent: Agent[Any, Any],
     store: Store,
@@ -43,6 +46,7 @@ def run_round(
     *,
     options: RoundOptions | None = None,
     on_stage: OnStage | None = None,
+    restart: bool = False,
 ) -> RoundReport:
     """Run a round of a sub-agent, or go on with the one that was interrupted.
 
@@ -54,6 +58,7 @@ def run_round(
         data: The data directory, where releases, data sets and rounds lie.
         options: See `RoundOptions`.
         on_stage: Told how far the round is.
+        restart: Give an interrupted round up and begin a new one; no label is lost.
 
     Returns:
         What it found and decided. That nothing could be certified is a finding, not an error.
@@ -73,10 +78,12 @@ def run_round(
     home = data / "rounds"
     home.mkdir(parents=True, exist_ok=True)
     with _only_one(home / f"{agent.name}.lock", agent.name):
+        if restart:
+            _give_up(RoundStore(store), agent.name, home)
         entry = RoundStore(store).begin(agent.name)
         chosen = options or RoundOptions()
         stages = Stages(agent, trainer, store, data, entry, chosen, on_stage)
-        final = _run(stages, RoundStore(store), entry, home / "checkpoints.db")
+        final = _run(stages, RoundStore(store), entry, home / _CHECKPOINTS)
         report = _report(final, entry, chosen, Registry(store, data))
         # The release has the weights. Before the end, so that no kill leaves them lying.
         shutil.rmtree(stages.folder, ignore_errors=True)
@@ -89,7 +96,21 @@ def run_round(
             status="stopped" if final.get("are_labels_doubted") else "done",
             **_figures(report),
         )
+        _forget(home, entry.id)
         return report
+
+
+def _give_up(rounds: RoundStore, agent: str, home: Path) -> None:
+    abandoned = rounds.give_up(agent)
+    if abandoned is not None:
+        shutil.rmtree(home / abandoned.id, ignore_errors=True)
+        _forget(home, abandoned.id)
+
+
+def _forget(home: Path, round_id: str) -> None:
+    """Drop the checkpoints of a round that has ended: its report tells all that they held."""
+    with SqliteSaver.from_conn_string(str(home / _CHECKPOINTS)) as saver:
+        saver.delete_thread(round_id)
 
 
 def _refuse_event_loop(agent: str) -> None:

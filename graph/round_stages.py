@@ -213,7 +213,10 @@ class Stages:
             self._attempts(name, self._bound(self._arm(name).student), rows)
         incumbent = self._incumbent(state)
         if incumbent is not None:
-            self._attempts("incumbent", incumbent[0], rows)
+            try:
+                self._attempts("incumbent", incumbent[0], rows)
+            except TrainingError:  # it does not answer any more: nothing has to beat it
+                return RoundState(arms=arms)
             arms["incumbent"] = {"release": incumbent[1].id}
         return RoundState(arms=arms)
 

@@ -123,6 +123,21 @@ class RoundStore:
 
         return self.get(self._store.transact(work))
 
+    def give_up(self, agent: str) -> RoundEntry | None:
+        """End the round of this sub-agent that has not ended; None where there is none.
+
+        Its labels belong to the next round. Only who holds the sub-agent's lock may call it.
+
+        Raises:
+            TraceError: The store cannot be written.
+        """
+        is_open = (_ROUNDS.c.agent == agent) & (_ROUNDS.c.status == "running")
+        for entry in self._find(is_open):
+            ended = {"status": "stopped", "reason": "given up", "ended_at": self._clock()}
+            self._update(entry.id, ended, {})
+            return self.get(entry.id)
+        return None
+
     def reach(self, round_id: str, stage: str, **figures: Any) -> None:
         """Note that a stage begins, and what is known by then.
 

@@ -60,6 +60,10 @@ def round_(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Data directory; default: the settings'."),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Give an interrupted round up and begin a new one."),
+    ] = False,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -75,6 +79,8 @@ def round_(
       journeyman round all --max-error 0.1
 
       journeyman round routing --suite my.yaml --json
+
+      journeyman round extraction --restart
     """
     from journeyman.graph.round_state import options_from
     from journeyman.graph.settings import load_settings
@@ -101,9 +107,9 @@ def round_(
         folder = data or Path(settings.data_dir)
         agents = _chosen(agent, staff.everyone, suite)
         if agent == ALL:
-            codes = [_run_or_tell(each, opened, folder, options, json) for each in agents]
+            codes = [_run_or_tell(each, opened, folder, options, json, restart) for each in agents]
         else:
-            codes = [_code(run_one(agents[0], opened, folder, options, json))]
+            codes = [_code(run_one(agents[0], opened, folder, options, json, restart=restart))]
     if worst := max(codes):
         raise typer.Exit(worst)
 
@@ -125,13 +131,18 @@ def _chosen(agent: str, known: Mapping[str, Agent[Any, Any]], suite: str) -> lis
 
 
 def _run_or_tell(
-    agent: Agent[Any, Any], store: Store, data: Path, options: RoundOptions, json: bool
+    agent: Agent[Any, Any],
+    store: Store,
+    data: Path,
+    options: RoundOptions,
+    json: bool,
+    restart: bool,
 ) -> ExitCode:
     """One round of several; what stops it does not stop those of the others."""
     from journeyman.models.errors import JourneymanError
 
     try:
-        return _code(run_one(agent, store, data, options, json))
+        return _code(run_one(agent, store, data, options, json, restart=restart))
     except JourneymanError as error:
         talk(f"journeyman: round of {agent.name}: {error}")
         return ExitCode.ERROR
@@ -142,7 +153,13 @@ def _code(report: RoundReport) -> ExitCode:
 
 
 def run_one(
-    agent: Agent[Any, Any], store: Store, data: Path, options: RoundOptions, json: bool
+    agent: Agent[Any, Any],
+    store: Store,
+    data: Path,
+    options: RoundOptions,
+    json: bool,
+    *,
+    restart: bool = False,
 ) -> RoundReport:
     """Run one round with a progress bar, and print what it found."""
     from journeyman.graph.round import run_round
@@ -155,7 +172,9 @@ def run_one(
             else:
                 bar.update(step.done, step.total, f"{stage}: {step.stage}")
 
-        report = run_round(agent, store, data, options=options, on_stage=on_stage)
+        report = run_round(
+            agent, store, data, options=options, on_stage=on_stage, restart=restart
+        )
     if json:
         emit({"event": "round", **report.model_dump(mode="json")})
     else:
@@ -275,7 +294,7 @@ def show_round(
         emit({**_plain(entry), "report": entry.report})
     elif entry.report is None:
         say(f"{entry.agent}, round {entry.number}: {entry.status}, at {entry.stage}")
-        talk(f"`journeyman round {entry.agent}` goes on with it.")
+        talk(f"`journeyman round {entry.agent}` goes on with it; with --restart it begins anew.")
     else:
         say(render(RoundReport.model_validate(entry.report)))
 
