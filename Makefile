@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox demo test test-fast lint bench clean
+.PHONY: help install sandbox vllm demo test test-fast lint bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +37,13 @@ sandbox:
 
 install: $(STAMP)  ## Install into .venv
 
+$(VLLM)/.installed: .ci/install-vllm
+	@echo "Installing vLLM's CPU build into $(VLLM): several minutes, about 5 GB."
+	@rm -rf $(VLLM)
+	@.ci/install-vllm $(VLLM) $(PYTHON)
+
+vllm: $(VLLM)/.installed  ## Install vLLM's CPU build into an environment of its own
+
 demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 	@$(BIN)/journeyman demo
 
@@ -55,4 +63,4 @@ bench: $(STAMP) sandbox  ## Measure speed as ratios in one run
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## Remove the environment and build output
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
