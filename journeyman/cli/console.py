@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any
+
+_LEVEL: ContextVar[int] = ContextVar("journeyman_level", default=0)
+"""How much is said: -1 data and errors, 0 as usual, 1 and 2 log lines too."""
 
 
 class ExitCode(IntEnum):
@@ -21,8 +30,59 @@ class ExitCode(IntEnum):
 
 
 def talk(text: str = "") -> None:
-    """Say something to the person; never data."""
+    """Say something to the person, unless quiet was asked for; never data."""
+    if not is_quiet():
+        sys.stderr.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, quiet or not."""
     sys.stderr.write(text + "\n")
+
+
+def is_quiet() -> bool:
+    """Nothing but data and errors was asked for."""
+    return _LEVEL.get() < 0
+
+
+@contextmanager
+def voice(level: int) -> Iterator[None]:
+    """Say so much: -1 data and errors, 1 log lines and where an error is from, 2 all log lines."""
+    token = _LEVEL.set(level)
+    logger, handler = logging.getLogger("journeyman"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = logger.level
+    if level > 0:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if level == 1 else logging.DEBUG)
+    try:
+        yield
+    except Exception as error:
+        from journeyman.models.errors import JourneymanError
+
+        # Any other error keeps its traceback anyway.
+        if level > 0 and isinstance(error, JourneymanError):
+            traceback.print_exc(file=sys.stderr)
+        raise
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        _LEVEL.reset(token)
+
+
+@contextmanager
+def environment(given: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables that hold for one command, and for the processes that it starts."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def emit(value: Any) -> None:

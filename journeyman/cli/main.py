@@ -7,18 +7,34 @@ and `doctor` start fast. Data goes to stdout, talk to stderr.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from journeyman.cli import ask, curve, db, demo, doctor, escalations, releases, replay, run, traces
+from journeyman.cli import (
+    ask,
+    config,
+    curve,
+    db,
+    demo,
+    doctor,
+    escalations,
+    init,
+    releases,
+    replay,
+    run,
+    traces,
+)
 from journeyman.cli import round as rounds
-from journeyman.cli.console import ExitCode, talk
+from journeyman.cli.console import ExitCode, complain, environment, voice
 from journeyman.models.errors import JourneymanError
 
 EXAMPLES = """Narrow sub-agents on small models you own; a frontier model when in doubt.
 
 Examples:
+
+  journeyman init && journeyman run             a project of your own that passes
 
   journeyman demo                               the desk suite, offline
 
@@ -43,6 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
@@ -54,6 +71,7 @@ app.command("replay")(replay.replay)
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(traces.app, name="traces")
 app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)
 
 
@@ -67,6 +85,26 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings file; default: the nearest."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Data and errors only: no talk, no progress.")
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            help="Log lines too, and where an error is from; -vv more.",
+        ),
+    ] = 0,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="No colors, as with NO_COLOR in the environment.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -74,7 +112,15 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command, which go before its name."""
+    given = {}
+    if config_file is not None:
+        given["JOURNEYMAN_CONFIG"] = str(config_file.absolute())
+    if no_color:
+        given["NO_COLOR"] = "1"
+    # Both end with the command: whoever calls the command line from Python finds all as it was.
+    context.with_resource(environment(given))
+    context.with_resource(voice(-1 if quiet else verbose))
 
 
 def main() -> None:
@@ -82,9 +128,9 @@ def main() -> None:
     try:
         app()
     except JourneymanError as error:
-        talk(f"journeyman: {error}")
+        complain(f"journeyman: {error}")
         sys.exit(ExitCode.USAGE)
     except SystemExit as end:
         if end.code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
-            talk("journeyman: interrupted; what was finished is kept.")
+            complain("journeyman: interrupted; what was finished is kept.")
         raise

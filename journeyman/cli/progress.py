@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
 from typing import Self
 
-from journeyman.cli.console import talk
+from journeyman.cli.console import is_quiet, talk
 
 PLAIN_SECONDS = 10.0
 """How often a log gets a line."""
@@ -25,10 +26,11 @@ class Progress:
     def __init__(self, what: str, total: int | None = None, *, quiet: bool = False) -> None:
         self._what = what
         self._total = total
-        self._quiet = quiet
+        self._quiet = quiet or is_quiet()
         self._done = 0
         self._told = time.monotonic()
-        self._bar = _Bar(what, total) if not quiet and sys.stderr.isatty() else None
+        draws = not self._quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar = _Bar(what, total) if draws else None
 
     def __enter__(self) -> Self:
         """Show it."""
