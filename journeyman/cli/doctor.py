@@ -1,25 +1,28 @@
 """`journeyman doctor`: what is there, what is missing, and the command that mends it.
 
-Imports neither torch nor langgraph: it looks at installed distributions, files and settings only.
+Imports neither torch nor langgraph, unless it is told to try the models: it looks at installed
+distributions, files and settings only.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from journeyman.cli.console import ExitCode, emit, say
+from journeyman.cli.console import ExitCode, emit, say, talk
+from journeyman.cli.finding import Finding, Status
+from journeyman.cli.options import JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from journeyman.graph.settings import Settings
 
 EXTRAS = {
     "local": (
@@ -29,25 +32,35 @@ EXTRAS = {
         "bm25s",
         "PyStemmer",
         "scikit-learn",
+        "datasketch",
     ),
+    "train": ("trl", "datasets", "accelerate"),
     "view": ("datasette",),
+    "plot": ("matplotlib",),
+    "suites": ("pydantic-evals", "junitparser"),
+    "postgres": ("psycopg",),
+    "vllm": ("vllm",),
+    "ray": ("ray",),
 }
+"""Packages that show whether an extra is there. Only `local` is what the embedded default needs."""
+
 NEEDED = ("langgraph", "langchain-core", "openai", "pydantic", "sqlalchemy", "alembic")
 MIN_FREE_BYTES = 2 * 1024**3
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at."""
-
-    name: str
-    status: Literal["ok", "missing", "wrong"]
-    detail: str
-    mend: str = ""
+_MARKS = {"ok": "ok", "optional": "-", "missing": "--", "wrong": "!!"}
 
 
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Also load a student and the releases in traffic, and ask the frontier for one "
+            "word: that costs a fraction of a cent.",
+        ),
+    ] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Look for what is missing and say how to mend it.
 
@@ -55,30 +68,35 @@ def doctor(
 
       journeyman doctor
 
-      journeyman doctor --json
+      journeyman doctor --live
+
+      journeyman doctor --json | jq -r 'select(.mend != "") | .mend'
+
+    Exit code 0 where all is well, 1 where something is missing (--) or wrong (!!). Extras that are
+    marked - are for those who want them.
     """
-    findings = list(_look())
-    for finding in findings:
+    findings = []
+    for finding in _look(store, live=live):
+        findings.append(finding)
         if json:
             emit(asdict(finding))
         else:
-            mark = {"ok": "ok  ", "missing": "--  ", "wrong": "!!  "}[finding.status]
-            say(f"{mark}{finding.name}: {finding.detail}")
+            say(f"{_MARKS[finding.status]:<3} {finding.name}: {finding.detail}")
             if finding.mend:
                 say(f"      -> {finding.mend}")
-    if any(finding.status == "wrong" for finding in findings):
+    if bad := [finding for finding in findings if finding.status in {"missing", "wrong"}]:
+        talk(f"\n{len(bad)} of {len(findings)} need something; each line -> says what.")
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _look() -> Iterator[Finding]:
+def _look(store: str | None, *, live: bool) -> Iterator[Finding]:
     yield _python()
-    yield _packages("core", NEEDED, "wrong")
+    yield _packages("core", NEEDED)
     for extra, names in EXTRAS.items():
-        yield _packages(extra, names, "missing")
+        yield _packages(extra, names)
     yield from _models()
     yield _sandbox()
-    yield from _settings()
-    yield _disk()
+    yield from _settings(store, live=live)
 
 
 def _python() -> Finding:
@@ -87,17 +105,21 @@ def _python() -> Finding:
     return Finding("python", "ok" if fits else "wrong", platform.python_version(), mend)
 
 
-def _packages(name: str, needed: tuple[str, ...], absent: Literal["missing", "wrong"]) -> Finding:
+def _packages(name: str, needed: tuple[str, ...]) -> Finding:
     found, lacking = [], []
     for package in needed:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             lacking.append(package)
+    title = name if name == "core" else f"extra {name}"
     if not lacking:
-        return Finding(name, "ok", ", ".join(found))
-    target = "journeyman" if name == "core" else f"'journeyman[{name}]'"
-    return Finding(name, absent, f"without {', '.join(lacking)}", f"pip install {target}")
+        return Finding(title, "ok", ", ".join(found))
+    if name == "core":
+        return Finding(title, "wrong", f"without {', '.join(lacking)}", "pip install journeyman")
+    status: Status = "missing" if name == "local" else "optional"
+    detail = f"without {', '.join(lacking)}"
+    return Finding(title, status, detail, f"pip install 'journeyman[{name}]'")
 
 
 def _models() -> Iterator[Finding]:
@@ -107,65 +129,9 @@ def _models() -> Iterator[Finding]:
         if entry.present:
             yield Finding(f"base {entry.name}", "ok", str(entry.path))
         else:
-            yield Finding(f"base {entry.name}", "missing", "not installed", entry.mend)
-
-
-def _settings() -> Iterator[Finding]:
-    from journeyman.graph.settings import find_file, load_settings
-    from journeyman.models.errors import ConfigError
-
-    try:
-        settings = load_settings()
-    except ConfigError as error:
-        yield Finding("settings", "wrong", str(error), "mend the file")
-        return
-    file = find_file(Path.cwd())
-    yield Finding("settings", "ok", str(file) if file else "defaults (no journeyman.toml found)")
-    yield _store(settings.store)
-    frontier = settings.frontier
-    if frontier.model is None:
-        yield Finding(
-            "frontier",
-            "missing",
-            "none configured; demo and suites use the reference frontier",
-            'set [frontier] model = "..." in journeyman.toml',
-        )
-    elif not os.environ.get(frontier.api_key_env) and not _is_loopback(frontier.base_url):
-        yield Finding(
-            "frontier",
-            "wrong",
-            f"{frontier.model}: the environment variable {frontier.api_key_env} is not set",
-            f"export {frontier.api_key_env}=...",
-        )
-    else:
-        yield Finding("frontier", "ok", frontier.model)
-
-
-def _is_loopback(base_url: str | None) -> bool:
-    """Whether the frontier's server is on this machine and so may go without a key."""
-    host = urlsplit(base_url or "").hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
-
-
-def _store(url: str) -> Finding:
-    if "://" in url:
-        url = _without_password(url)
-        driver = importlib.util.find_spec("psycopg") if url.startswith("postgres") else True
-        if driver is None:
-            return Finding("store", "wrong", url, "pip install 'journeyman[postgres]'")
-        return Finding("store", "ok", url)
-    path = Path(url)
-    if path.exists():
-        return Finding("store", "ok", f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
-    return Finding("store", "ok", f"{path} (made at the first run)")
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, host = parts.username or "", parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+            # Students are encoders by default; a causal base is for who chooses a generator.
+            status: Status = "missing" if entry.kind == "encoder" else "optional"
+            yield Finding(f"base {entry.name}", status, "not installed", entry.mend)
 
 
 def _sandbox() -> Finding:
@@ -178,9 +144,58 @@ def _sandbox() -> Finding:
         return Finding("sandbox", "missing", f"debugging refuses: {error}", install_command())
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free
-    detail = f"{free / 1024**3:.0f} GiB free"
+def _settings(store: str | None, *, live: bool) -> Iterator[Finding]:
+    from journeyman.cli.doctor_store import look_at_store
+    from journeyman.graph.settings import load_settings
+    from journeyman.graph.settings_file import chosen_file
+    from journeyman.models.errors import ConfigError
+
+    try:
+        settings = load_settings()
+        file = chosen_file()
+    except ConfigError as error:
+        yield Finding("settings", "wrong", str(error), "journeyman config show --origin")
+        yield _disk(Path.cwd())
+        return
+    yield Finding("settings", "ok", str(file) if file else "defaults (no journeyman.toml found)")
+    target = store if store is not None else settings.store
+    yield from look_at_store(target)
+    yield _disk(Path.cwd() if "://" in target else Path(target))
+    yield _frontier(settings)
+    if live:
+        from journeyman.cli.doctor_live import try_models
+
+        yield from try_models(settings, target)
+
+
+def _frontier(settings: Settings) -> Finding:
+    from journeyman.cli.doctor_frontier import has_key
+
+    frontier = settings.frontier
+    if frontier.model is None:
+        return Finding(
+            "frontier",
+            "missing",
+            "none configured; demo and suites use the reference frontier, a stand-in",
+            'write [frontier] and model = "..." in journeyman.toml',
+        )
+    if not has_key(frontier):
+        return Finding(
+            "frontier",
+            "wrong",
+            f"{frontier.model}: the environment variable {frontier.api_key_env} is not set",
+            f"export {frontier.api_key_env}=...",
+        )
+    return Finding("frontier", "ok", frontier.model)
+
+
+def _disk(near: Path) -> Finding:
+    folder = near
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1024**3:.0f} GiB free at {folder}"
     if free < MIN_FREE_BYTES:
-        return Finding("disk", "wrong", detail, "free some space: students and traces need 2 GiB")
+        mend = "journeyman db prune --older-than 30d && journeyman db vacuum"
+        return Finding("disk", "wrong", f"{detail}: students and traces need 2 GiB", mend)
     return Finding("disk", "ok", detail)

@@ -105,7 +105,7 @@ def _root(
     no_color: Annotated[
         bool, typer.Option("--no-color", help="No colors, as with NO_COLOR in the environment.")
     ] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  # its callback prints it
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
