@@ -6,6 +6,7 @@ The tree:
     + ConfigError             settings, suites, schemas: .path, .key
     + ModelError              .model
     |   + ModelUnavailable    connection, 5xx, timeout, circuit open: may be retried
+    |   + KeyRejected         the API key is missing or wrong: no later call will fare better
     |   + MalformedOutput     .completion: an answer that does not fit the schema
     |   + BudgetExceeded      .cap_microusd: a hard cap refused the call before it was made
     |   + UnknownPrice        a cap is set and the model's price is not known
@@ -74,6 +75,10 @@ class ModelUnavailable(ModelError):
     """The model could not be reached or is overloaded; the call may be tried again later."""
 
 
+class KeyRejected(ModelError):
+    """The API key is missing or was rejected; no later call with it will fare better."""
+
+
 class MalformedOutput(ModelError):
     """A model answered with something that does not fit the schema."""
 
@@ -136,6 +141,10 @@ class AlreadyReviewed(TraceError):
 
 class CorruptRecord(TraceError):
     """A stored record does not match its own hash or schema."""
+
+
+class StoreUnreachable(TraceError):
+    """The server of a trace store does not answer; it may come back."""
 
 
 class SchemaTooNew(TraceError):

@@ -31,6 +31,7 @@ from journeyman.models.completion import Completion, NoCompletionError, read_com
 from journeyman.models.errors import (
     BudgetExceeded,
     ConfigError,
+    KeyRejected,
     MalformedOutput,
     ModelError,
     ModelUnavailable,
@@ -394,7 +395,7 @@ class Frontier:
     def _require_key(self) -> None:
         endpoint = self._endpoint
         if not endpoint.secret and not self._is_local:
-            raise ModelError(
+            raise KeyRejected(
                 f"Frontier model {self.model!r} at {endpoint.host!r} needs an API key and none is "
                 f"set: {endpoint.key_advice}.",
                 model=self.model,

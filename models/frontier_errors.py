@@ -17,7 +17,7 @@ from typing import Literal
 import httpx2
 import openai
 
-from journeyman.models.errors import MalformedOutput, ModelError, ModelUnavailable
+from journeyman.models.errors import KeyRejected, MalformedOutput, ModelError, ModelUnavailable
 
 Kind = Literal["status", "timeout", "connection", "garbled", "key", "cut", "refused", "misuse"]
 
@@ -121,7 +121,7 @@ def diagnose(error: BaseException, endpoint: Endpoint) -> Trouble:
         return Trouble(ModelUnavailable(message, model=model), True, billed=True)
     if kind == "key":
         message = f"{who} gave no access token ({said}): {endpoint.key_advice}."
-        return Trouble(ModelError(message, model=model))
+        return Trouble(KeyRejected(message, model=model))
     if kind == "cut":
         return Trouble(cut_short(endpoint, ""), billed=True)
     if kind == "refused":
@@ -150,7 +150,8 @@ def trouble_of_status(status: int, said: str, endpoint: Endpoint) -> Trouble:
         advice = "set base_url to the new address" if status < 400 else "check the request"
     message = f"{who} refused the call (HTTP {status}: {said}): {advice}."
     refusal = said if status in {400, 422} else ""
-    return Trouble(ModelError(message, model=model), refusal=refusal)
+    error = KeyRejected if status == 401 else ModelError
+    return Trouble(error(message, model=model), refusal=refusal)
 
 
 def _of_status(status: int, error: openai.APIStatusError, endpoint: Endpoint) -> Trouble:
