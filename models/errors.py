@@ -151,6 +151,14 @@ class SchemaTooNew(TraceError):
     """The trace file was written by a newer version of Journeyman."""
 
 
+class NotOnRecord(TraceError):
+    """What was asked for is not in the trace store."""
+
+
+class QueryTooSlow(TraceError):
+    """A question to the trace store took longer than it may."""
+
+
 class EscalationFailed(JourneymanError):
     """The frontier failed as well; the attempt and the failure are on record."""
 

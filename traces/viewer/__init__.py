@@ -1,0 +1,1 @@
+"""The trace viewer: a Datasette plugin over the trace store."""

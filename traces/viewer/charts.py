@@ -1,0 +1,268 @@
+"""Inline SVG. Colours, light and dark, belong to the style sheet: shapes only carry class names.
+
+Shapes that stretch with the page hold no text; their words stand beside them in HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+    """One element; texts and attributes are escaped.
+
+    Args:
+        name: Of the element.
+        children: Elements made by this function, or texts.
+        attributes: `class_` and `stroke_width` lose or change their underscore; None is left out.
+    """
+    said = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _value(value))
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(escape(child) for child in children)
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, inner)  # noqa: S704  # names are ours
+
+
+def _value(value: Any) -> Any:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line or one layer of bars.
+
+    Attributes:
+        name: In the legend and in titles.
+        css: Class of its shapes, e.g. `student`.
+        values: One for each label.
+    """
+
+    name: str
+    css: str
+    values: Sequence[float]
+
+
+def stacked_bars(labels: Sequence[str], series: Sequence[Series], title: str) -> Markup:
+    """Bars over time, one column a label, stretched to the width that there is.
+
+    Args:
+        labels: E.g. days; shown when a column is pointed at.
+        series: Layers, the lowest first; values are at least 0.
+        title: What the picture shows, for those who do not see it.
+    """
+    totals = [sum(layer.values[i] for layer in series) for i in range(len(labels))]
+    top = max(totals, default=0) or 1
+    columns = []
+    for i, label in enumerate(labels):
+        y, shapes = 100.0, []
+        for layer in series:
+            height = 100 * layer.values[i] / top
+            y -= height
+            if height:
+                shapes.append(
+                    tag("rect", x=i + 0.08, y=y, width=0.84, height=height, class_=layer.css)
+                )
+        told = ", ".join(f"{layer.values[i]:,.0f} {layer.name}" for layer in series)
+        shapes.append(tag("rect", x=i, y=0, width=1, height=100, class_="hover"))
+        columns.append(tag("g", tag("title", f"{label}: {told}"), *shapes))
+    return tag(
+        "svg",
+        tag("title", title),
+        *columns,
+        class_="bars",
+        viewBox=f"0 0 {max(len(labels), 1)} 100",
+        preserveAspectRatio="none",
+        role="img",
+    )
+
+
+def meter(parts: Iterable[tuple[float, str]], title: str) -> Markup:
+    """One thin bar, filled from the left.
+
+    Args:
+        parts: Shares in [0, 1] with the class of each.
+        title: What it says.
+    """
+    x, shapes = 0.0, []
+    for part, css in parts:
+        shapes.append(tag("rect", x=100 * x, y=0, width=100 * part, height=10, class_=css))
+        x += part
+    return tag(
+        "svg",
+        tag("title", title),
+        *shapes,
+        class_="meter",
+        viewBox="0 0 100 10",
+        preserveAspectRatio="none",
+        role="img",
+    )
+
+
+def slot(start: float, width: float, css: str, title: str) -> Markup:
+    """One bar of a waterfall.
+
+    Args:
+        start: Share of the whole before it, in [0, 1].
+        width: Its share of the whole, in [0, 1]; the bar is never too thin to see.
+        css: Its class.
+        title: What it says.
+    """
+    width = max(width, 0.004)
+    start = min(max(start, 0.0), 1 - width)
+    return tag(
+        "svg",
+        tag("title", title),
+        tag("rect", x=1000 * start, y=3, width=1000 * width, height=4, rx=1, class_=css),
+        class_="slot",
+        viewBox="0 0 1000 10",
+        preserveAspectRatio="none",
+        role="img",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line through points, or the points alone.
+
+    Attributes:
+        name: In the legend and in titles.
+        css: Class of its shapes.
+        points: (x, y) in data units, by x.
+        dots: Show the points.
+        joined: Join them.
+        notes: What each point says when pointed at; empty for none.
+    """
+
+    name: str
+    css: str
+    points: Sequence[tuple[float, float]]
+    dots: bool = True
+    joined: bool = True
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis.
+
+    Attributes:
+        label: What it measures.
+        low, high: Its ends in data units.
+        ticks: Where its grid lies, in data units.
+        unit: `share` for per cent, `number` for plain numbers.
+    """
+
+    label: str
+    low: float = 0.0
+    high: float = 1.0
+    ticks: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    unit: str = "share"
+
+    def place(self, value: float) -> float:
+        """Where a value lies, as a share of the axis."""
+        span = (self.high - self.low) or 1.0
+        return min(max((value - self.low) / span, 0.0), 1.0)
+
+    def say(self, value: float) -> str:
+        """A tick's text."""
+        return f"{value:.0%}" if self.unit == "share" else f"{value:,.10g}"
+
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 34
+
+
+def plot(
+    lines: Sequence[Line],
+    x: Axis,
+    y: Axis,
+    title: str,
+    *,
+    width: int = 420,
+    height: int = 260,
+    marks: Sequence[tuple[float, str]] = (),
+    diagonal: bool = False,
+) -> Markup:
+    """Lines over two axes, with text; it keeps its proportions.
+
+    Args:
+        lines: Drawn in order.
+        x: Horizontal axis.
+        y: Vertical axis.
+        title: What the picture shows, for those who do not see it.
+        width: In the picture's own units, at most shown so many pixels wide.
+        height: Likewise.
+        marks: Vertical lines at values of x with what they say, e.g. a threshold.
+        diagonal: Draw the line from corner to corner, e.g. of perfect calibration.
+    """
+    right, bottom = width - _RIGHT, height - _BOTTOM
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        across = _LEFT + x.place(point[0]) * (right - _LEFT)
+        return across, bottom - y.place(point[1]) * (bottom - _TOP)
+
+    shapes = [*_grid(x, y, at), *_axis_labels(x, y, width, height)]
+    if diagonal:
+        shapes.append(_segment(at((x.low, y.low)), at((x.high, y.high)), "ideal"))
+    for value, told in marks:
+        line = _segment(at((value, y.low)), at((value, y.high)), "mark")
+        shapes.append(tag("g", tag("title", told), line))
+    for line_ in lines:
+        shapes.extend(_line(line_, [at(point) for point in line_.points]))
+    return tag(
+        "svg",
+        tag("title", title),
+        *shapes,
+        class_="plot",
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        role="img",
+    )
+
+
+def _grid(x: Axis, y: Axis, at: Any) -> list[Markup]:
+    shapes = []
+    for value in y.ticks:
+        start, end = at((x.low, value)), at((x.high, value))
+        shapes.append(_segment(start, end, "grid"))
+        shapes.append(
+            tag("text", y.say(value), x=start[0] - 6, y=start[1] + 3.5, text_anchor="end")
+        )
+    for value in x.ticks:
+        foot = at((value, y.low))
+        shapes.append(_segment(foot, (foot[0], foot[1] + 4), "grid"))
+        shapes.append(tag("text", x.say(value), x=foot[0], y=foot[1] + 15, text_anchor="middle"))
+    return shapes
+
+
+def _axis_labels(x: Axis, y: Axis, width: int, height: int) -> list[Markup]:
+    middle = (_TOP + height - _BOTTOM) / 2
+    return [
+        tag("text", x.label, x=(_LEFT + width) / 2, y=height - 4, text_anchor="middle"),
+        tag("text", y.label, x=0, y=0, text_anchor="middle",
+            transform=f"translate(10 {middle}) rotate(-90)"),
+    ]  # fmt: skip
+
+
+def _line(line: Line, places: Sequence[tuple[float, float]]) -> list[Markup]:
+    shapes = []
+    if line.joined and len(places) > 1:
+        path = " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
+        shapes.append(tag("polyline", tag("title", line.name), points=path, class_=line.css))
+    if line.dots:
+        for i, (across, down) in enumerate(places):
+            note = line.notes[i] if i < len(line.notes) else line.name
+            shapes.append(
+                tag("circle", tag("title", note), cx=across, cy=down, r=3, class_=line.css)
+            )
+    return shapes
+
+
+def _segment(start: tuple[float, float], end: tuple[float, float], css: str) -> Markup:
+    return tag("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=css)

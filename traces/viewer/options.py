@@ -1,0 +1,40 @@
+"""What `journeyman view` tells its plugin, as Datasette's plugin configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PLUGIN = "journeyman"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Choices of whoever started the viewer; the defaults are the safe ones.
+
+    Attributes:
+        write: Reviews and stars may be kept.
+        hosts: Names under which the viewer may be reached, besides loopback's.
+        any_address: It may also be reached by any IP address, since it listens beyond loopback.
+        token: What a visitor must show; None on loopback, or where going without was asked for.
+        note: Shown on every page, e.g. that this is a copy and of when.
+        time_limit_ms: After so long a page's query is given up.
+    """
+
+    write: bool = False
+    hosts: tuple[str, ...] = ()
+    any_address: bool = False
+    token: str | None = None
+    note: str = ""
+    time_limit_ms: int = 5_000
+
+    @classmethod
+    def of(cls, datasette: Any) -> Options:
+        """As configured; unknown keys are refused by the constructor."""
+        given: Mapping[str, Any] = datasette.plugin_config(PLUGIN) or {}
+        return cls(**{**given, "hosts": tuple(given.get("hosts", ()))})
+
+    def as_config(self) -> dict[str, Any]:
+        """What `of` reads back."""
+        return {**asdict(self), "hosts": list(self.hosts)}

@@ -1,0 +1,1 @@
+"""One module for each page's questions: functions over a SQLite connection, which only read."""
