@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from journeyman.scenarios.marked import Loc
 from journeyman.scenarios.spec import (
@@ -10,6 +11,7 @@ from journeyman.scenarios.spec import (
     METRIC_AGENT,
     AgentName,
     FileData,
+    InlineScenario,
     MetricName,
     QrelsData,
     Split,
@@ -17,25 +19,22 @@ from journeyman.scenarios.spec import (
 )
 
 
-def contradictions(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
-    """What pydantic cannot see: parts of a suite that do not fit each other."""
-    if not spec.scenarios and not spec.data:
+def contradictions(spec: SuiteSpec, written: Sequence[InlineScenario]) -> Iterator[tuple[Loc, str]]:
+    """What pydantic cannot see: parts of a suite that do not fit each other.
+
+    Args:
+        spec: The suite.
+        written: All scenarios written out, in whatever file.
+    """
+    if not written and not spec.data:
         yield (), "The suite has no scenarios; add some under `scenarios:` or `data:`."
     yield from _repeated(spec)
-    yield from _misfits(spec)
+    yield from _misfits(spec, {spec.agent, *(scenario.agent for scenario in written)})
     yield from _metric_misfits(spec)
     yield from _overlaps(spec)
 
 
 def _repeated(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
-    seen: set[str] = set()
-    for position, scenario in enumerate(spec.scenarios):
-        if scenario.id in seen:
-            yield (
-                ("scenarios", position, "id"),
-                f"Scenario id {scenario.id!r} is used twice; give each scenario an id of its own.",
-            )
-        seen.add(scenario.id)
     names: set[str] = {"inline"}
     for position, data in enumerate(spec.data):
         if data.name in names:
@@ -47,7 +46,7 @@ def _repeated(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
         names.add(data.name)
 
 
-def _misfits(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
+def _misfits(spec: SuiteSpec, asked: AbstractSet[AgentName | None]) -> Iterator[tuple[Loc, str]]:
     """Data sets and settings that do not fit the sub-agent."""
     formats = {data.format for data in spec.data}
     for position, data in enumerate(spec.data):
@@ -70,12 +69,12 @@ def _misfits(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
             ("agents", "extraction"),
             "Format 'desk' needs a schema; set `agents.extraction.schema` to 'module:Class'.",
         )
-    if extraction is None and _needs(spec, "extraction") and not formats & _LABELLED:
+    if extraction is None and "extraction" in asked and not formats & _LABELLED:
         yield (
             ("agent",),
             "The suite needs extraction; set `agents.extraction.schema` or `.labels`.",
         )
-    if retrieval is None and _needs(spec, "retrieval") and "qrels" not in formats:
+    if retrieval is None and "retrieval" in asked and "qrels" not in formats:
         yield ("agent",), "The suite needs retrieval; set `agents.retrieval.corpus`."
     if extraction is not None and extraction.schema_path is None and extraction.labels is None:
         yield ("agents", "extraction"), "'agents.extraction' needs 'schema' or 'labels'."
@@ -100,11 +99,6 @@ def _misfits(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
                 "name the routes, or add one."
             ),
         )
-
-
-def _needs(spec: SuiteSpec, agent: AgentName) -> bool:
-    asked = {spec.agent, *(scenario.agent for scenario in spec.scenarios)}
-    return agent in asked
 
 
 _LABELLED = {"bio", "spans", "fields"}

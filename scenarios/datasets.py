@@ -17,7 +17,6 @@ from typing import Any
 
 from journeyman.models.types import Span
 from journeyman.scenarios.corpora import passage_ids, qrels_file
-from journeyman.scenarios.inline import inline_scenarios
 from journeyman.scenarios.offsets import place_values
 from journeyman.scenarios.rows import (
     BioRow,
@@ -50,7 +49,7 @@ INLINE = "inline"
 
 def parts(suite: Suite) -> tuple[str, ...]:
     """Names of the suite's parts: `inline` where scenarios are written out, then its data sets."""
-    inline = (INLINE,) if suite.spec.scenarios else ()
+    inline = (INLINE,) if suite.written else ()
     return inline + tuple(data.name for data in suite.spec.data)
 
 
@@ -153,7 +152,7 @@ def _chain(suite: Suite, names: Collection[str], seed: int) -> Iterator[Scenario
     # Hashes of ids, not ids: eight bytes tell a million rows apart well enough.
     seen: set[int] = set()
     if INLINE in names:
-        for scenario in inline_scenarios(suite.spec, suite.error):
+        for scenario in suite.inline_scenarios():
             seen.add(hash(scenario.id))
             yield scenario
     for position, data in enumerate(suite.spec.data):
@@ -184,6 +183,7 @@ def _read(
         else _file_rows(suite, position, data)
     )
     tags = tuple(dict.fromkeys([*suite.spec.tags, *data.tags]))
+    assertions, defaults = suite.data_assertions(position), suite.spec.defaults
     for path, number, row, content in rows:
         name = f"{data.name}/{row.id if row.id is not None else number}"
         if hash(name) in seen:
@@ -198,6 +198,9 @@ def _read(
             tags=tags,
             group=group_of(content.text) if row.group is None else row.group,
             part=data.name,
+            assertions=assertions,
+            epochs=defaults.epochs,
+            passes=defaults.passes,
         )
 
 

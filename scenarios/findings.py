@@ -19,6 +19,10 @@ _MODELS: tuple[type[BaseModel], ...] = (
     spec.RetrievalSettings,
     spec.RoutingSettings,
     spec.Defaults,
+    spec.PassRule,
+    spec.Gate,
+    spec.Turn,
+    spec.Resume,
     spec.Split,
     spec.FileData,
     spec.QrelsData,
@@ -27,42 +31,79 @@ _MODELS: tuple[type[BaseModel], ...] = (
 _KNOWN_KEYS = sorted({info.alias or key for m in _MODELS for key, info in m.model_fields.items()})
 
 
-def shape_error(document: Document, error: ValidationError) -> ConfigError:
-    """The first mistake in the file as a ConfigError, and how many more lines have one."""
-    findings = error.errors()
-    places = [_place(document, item) for item in findings]
-    lines = [document.line(loc) for loc in places]
-    # Every arm of a union reports; the one that reached deepest is the one that was meant.
-    first = min(range(len(findings)), key=lambda i: (lines[i], -len(places[i])))
-    same = [item for item, loc in zip(findings, places, strict=True) if loc == places[first]]
-    others = len(set(lines) - {lines[first]})
-    more = f" ({others} more line{'s' if others > 1 else ''} with mistakes)" if others else ""
-    loc = places[first]
-    sentence = f"{_sentence(loc, same)}{more}"
-    return document.error(loc, sentence if sentence.endswith("?") else f"{sentence}.")
+class Mistakes:
+    """What pydantic finds wrong with a document, or with a part of it.
+
+    Args:
+        document: The file.
+        error: What pydantic found.
+        within: Where the part that was validated stands.
+        named: How the part is called in sentences; by default by its place.
+        root: How the document is called.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        error: ValidationError,
+        *,
+        within: Loc = (),
+        named: str | None = None,
+        root: str = "The suite",
+    ) -> None:
+        self._document = document
+        self._within = within
+        self._named = named
+        self._root = root
+        self._by_place: dict[Loc, list[ErrorDetails]] = {}
+        for item in error.errors():
+            self._by_place.setdefault(self._place(item), []).append(item)
+
+    def first(self) -> ConfigError:
+        """The first mistake in the file, and how many more lines have one."""
+        # Every arm of a union reports; the one that reached deepest is the one that was meant.
+        place = min(self._by_place, key=lambda loc: (self._document.line(loc), -len(loc)))
+        line = self._document.line(place)
+        others = len({self._document.line(loc) for loc in self._by_place} - {line})
+        more = f" ({others} more line{'s' if others > 1 else ''} with mistakes)" if others else ""
+        return self._error(place, more)
+
+    def each(self) -> list[ConfigError]:
+        """One mistake for each line that has any, in order."""
+        deepest: dict[int, Loc] = {}
+        for loc in self._by_place:
+            line = self._document.line(loc)
+            if line not in deepest or len(loc) > len(deepest[line]):
+                deepest[line] = loc
+        return [self._error(deepest[line]) for line in sorted(deepest)]
+
+    def _error(self, place: Loc, more: str = "") -> ConfigError:
+        inside = place[len(self._within) :] if self._named is not None else place
+        where = ".".join(map(str, (*([self._named] if self._named else []), *inside)))
+        sentence = _sentence(repr(where) if where else self._root, place, self._by_place[place])
+        sentence += more
+        return self._document.error(place, sentence if sentence.endswith("?") else f"{sentence}.")
+
+    def _place(self, finding: ErrorDetails) -> Loc:
+        """Where a finding stands in the file; the names of unions' arms are left out."""
+        here = self._within
+        for part in finding["loc"]:
+            if (*here, part) in self._document.lines:
+                here = (*here, part)
+        if finding["type"] == "union_tag_invalid":
+            return (*here, "format")
+        return here
 
 
-def _place(document: Document, finding: ErrorDetails) -> Loc:
-    """Where a finding stands in the file; the names of unions' arms are left out."""
-    here: Loc = ()
-    for part in finding["loc"]:
-        if (*here, part) in document.lines:
-            here = (*here, part)
-    if finding["type"] == "union_tag_invalid":
-        return (*here, "format")
-    return here
-
-
-def _sentence(loc: Loc, findings: list[ErrorDetails]) -> str:
-    where = repr(".".join(str(part) for part in loc)) if loc else "The suite"
+def _sentence(where: str, loc: Loc, findings: list[ErrorDetails]) -> str:
     first = findings[0]
     match first["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             close = difflib.get_close_matches(str(loc[-1]), _KNOWN_KEYS, n=1)
             return f"Unknown key {where}; " + (
                 f"did you mean {close[0]!r}?" if close else "remove it"
             )
-        case "missing":
+        case "missing" | "missing_argument":
             return f"{where} needs the key {str(first['loc'][-1])!r}; add it"
         case "union_tag_not_found":
             return f"{where} needs the key 'format'; add one of {', '.join(spec.FORMAT_AGENTS)}"
@@ -86,7 +127,7 @@ def _expectation(finding: ErrorDetails) -> str:
             return "text that is not empty"
         case "too_short":
             return "a list that is not empty"
-        case "model_type" | "dict_type" | "model_attributes_type":
+        case "model_type" | "dict_type" | "model_attributes_type" | "dataclass_type":
             return "a mapping"
     message = finding["msg"]
     for prefix in ("Input should be a valid ", "Input should be "):

@@ -2,75 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from journeyman.models.errors import ConfigError
 from journeyman.models.types import canonical_json
+from journeyman.scenarios.assertions import read_assertions
+from journeyman.scenarios.marked import Loc, read_text
 from journeyman.scenarios.offsets import place_values
+from journeyman.scenarios.paths import expand
+from journeyman.scenarios.registry import Registry
 from journeyman.scenarios.scenario import (
+    Assertion,
     Expected,
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
     ExpectedTests,
     Message,
+    Resume,
     Scenario,
+    Turn,
     group_of,
 )
+from journeyman.scenarios.sources import Source
 from journeyman.scenarios.spec import AGENTS, InlineScenario, SuiteSpec
 
-Fail = Callable[[tuple[str | int, ...], str], ConfigError]
-"""Makes the error for a place in the suite: `fail(loc, message)`."""
+Fail = Callable[[Loc, str], ConfigError]
+"""Makes the error for a place in a file: `fail(loc, message)`."""
 
 
-def inline_scenarios(spec: SuiteSpec, fail: Fail) -> Iterator[Scenario]:
-    """The scenarios under `scenarios:`, in order.
+def inline_scenarios(
+    spec: SuiteSpec, sources: Sequence[Source], registry: Registry
+) -> Iterator[Scenario]:
+    """The scenarios under `scenarios:`, in order, those of included files after the suite's.
 
     Raises:
-        ConfigError: An input does not suit the sub-agent, or an expected result has a wrong form.
+        ConfigError: An input does not suit the sub-agent, an expected result has a wrong form, an
+            assertion cannot be used, or a file cannot be read.
     """
-    for position, written in enumerate(spec.scenarios):
-        at = ("scenarios", position)
-        agent = written.agent or spec.agent
-        if isinstance(written.input, dict) and agent is None:
-            raise fail(
-                (*at, "input"),
-                "A typed task needs its sub-agent; set `agent`, or write the input as text.",
-            )
-        text = input_text(written.input)
-        yield Scenario(
-            id=written.id,
-            agent=agent,
-            input=_input(written),
-            text=text,
-            expected=_expected(written, agent, text, (*at, "expected"), fail),
-            tags=tuple(dict.fromkeys([*spec.tags, *written.tags])),
-            group=group_of(text),
+    defaults = default_assertions(spec, sources[0], registry)
+    for source in sources:
+        for position in range(len(source.scenarios)):
+            yield inline_scenario(spec, source, position, registry, defaults)
+
+
+def default_assertions(
+    spec: SuiteSpec, source: Source, registry: Registry
+) -> tuple[Assertion, ...]:
+    """The assertions that hold for every scenario of the suite that is `source`.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    at = ("defaults", "assert")
+    return tuple(read_assertions(spec.defaults.assertions, at, source.document, registry))
+
+
+def inline_scenario(
+    spec: SuiteSpec,
+    source: Source,
+    position: int,
+    registry: Registry,
+    defaults: tuple[Assertion, ...] = (),
+) -> Scenario:
+    """The scenario at a position of a file.
+
+    Raises:
+        ConfigError: As `inline_scenarios`.
+    """
+    written = source.scenarios[position]
+    at: Loc = ("scenarios", position)
+    fail = source.document.error
+    agent = written.agent or spec.agent
+    given = _input(written, source, at)
+    if isinstance(given, Mapping) and agent is None:
+        raise fail(
+            (*at, "input"),
+            "A typed task needs its sub-agent; set `agent`, or write the input as text.",
         )
+    text = input_text(given)
+    expected = _expected(written, agent, text, (*at, "expected"), fail)
+    own = tuple(read_assertions(written.assertions, (*at, "assert"), source.document, registry))
+    for number, assertion in enumerate(own):
+        if assertion.judges_expected and not expected:
+            raise fail(
+                (*at, "assert", number),
+                f"{assertion.type} has nothing to compare with; give the scenario `expected`, or "
+                "the assertion its own.",
+            )
+    return Scenario(
+        id=written.id,
+        agent=agent,
+        input=given,
+        text=text,
+        expected=expected,
+        tags=tuple(dict.fromkeys([*source.tags, *written.tags])),
+        group=group_of(text),
+        turns=_turns(written, (*at, "turns"), source, registry),
+        resume=tuple(Resume(one.interrupt, one.value) for one in written.resume),
+        assertions=(*defaults, *own),
+        epochs=written.epochs or spec.defaults.epochs,
+        timeout_s=written.timeout,
+        passes=written.passes or spec.defaults.passes,
+        xfail=written.xfail,
+        skip=written.skip,
+    )
 
 
-def input_text(written: str | list[Any] | Mapping[str, Any]) -> str:
+def _turns(
+    written: InlineScenario, at: Loc, source: Source, registry: Registry
+) -> tuple[Turn, ...]:
+    return tuple(
+        Turn(
+            turn.user,
+            tuple(
+                read_assertions(turn.assertions, (*at, number, "assert"), source.document, registry)
+            ),
+        )
+        for number, turn in enumerate(written.turns or ())
+    )
+
+
+def input_text(given: str | Sequence[Message] | Mapping[str, Any]) -> str:
     """What a reader sees of an input: the text, the last user message, or the task's text field."""
-    if isinstance(written, str):
-        return written
-    if isinstance(written, Mapping):
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping):
         for key in ("text", "question", "code"):
-            if isinstance(written.get(key), str):
-                return str(written[key])
-        return canonical_json(written)
-    said = [message.content for message in written if message.role == "user"]
-    return said[-1] if said else written[-1].content if written else ""
+            if isinstance(given.get(key), str):
+                return str(given[key])
+        return canonical_json(given)
+    return [message["content"] for message in given if message["role"] == "user"][-1]
 
 
-def _input(written: InlineScenario) -> str | tuple[Message, ...] | Mapping[str, Any]:
-    if isinstance(written.input, list):
-        return tuple({"role": item.role, "content": item.content} for item in written.input)
-    return written.input
+def _input(
+    written: InlineScenario, source: Source, at: Loc
+) -> str | tuple[Message, ...] | Mapping[str, Any]:
+    given = written.input
+    if written.turns is not None:
+        return written.turns[-1].user
+    if isinstance(given, list):
+        if not any(item.role == "user" for item in given):
+            raise source.document.error(
+                (*at, "input"), "The messages hold none of a user; add one with `role: user`."
+            )
+        return tuple({"role": item.role, "content": item.content} for item in given)
+    if isinstance(given, dict) and set(given) == {"file"}:
+        return _file(given["file"], source, (*at, "input", "file"))
+    assert given is not None, "a scenario has an input or turns"
+    return given
+
+
+def _file(written: Any, source: Source, at: Loc) -> str:
+    if not isinstance(written, str):
+        raise source.document.error(at, f"The path of a file is text, not {written!r}.")
+    try:
+        (path, *others) = expand(written, source.document.path.parent)
+        text = read_text(path)
+    except ConfigError as error:
+        raise source.document.error(at, str(error)) from error
+    if others:
+        raise source.document.error(
+            at, f"{written!r} matches {len(others) + 1} files; an input is one."
+        )
+    if not text.strip():
+        raise source.document.error(at, f"File {written!r} is empty; an input has some text.")
+    return text
 
 
 def _expected(
-    written: InlineScenario, agent: str | None, text: str, at: tuple[str | int, ...], fail: Fail
+    written: InlineScenario, agent: str | None, text: str, at: Loc, fail: Fail
 ) -> Mapping[str, Expected]:
     value = written.expected
     if value is None:
@@ -95,7 +197,7 @@ def _read(
     value: Any,
     written: InlineScenario,
     text: str,
-    at: tuple[str | int, ...],
+    at: Loc,
     fail: Fail,
 ) -> Expected:
     match agent:
@@ -113,7 +215,7 @@ def _read(
     return _tests(value, written.input, at, fail)
 
 
-def _grades(value: Any, at: tuple[str | int, ...], fail: Fail) -> dict[str, int]:
+def _grades(value: Any, at: Loc, fail: Fail) -> dict[str, int]:
     grades = value if isinstance(value, dict) else {}
     if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
         grades = {str(item): 1 for item in value}
@@ -122,7 +224,7 @@ def _grades(value: Any, at: tuple[str | int, ...], fail: Fail) -> dict[str, int]
     return grades
 
 
-def _tests(value: Any, task: Any, at: tuple[str | int, ...], fail: Fail) -> ExpectedTests:
+def _tests(value: Any, task: Any, at: Loc, fail: Fail) -> ExpectedTests:
     known = {"tests", "hidden_tests", "fixed", "entry_point"}
     if not isinstance(value, dict) or not set(value) <= known:
         raise fail(at, f"Debugging expects a mapping with keys of {', '.join(sorted(known))}.")

@@ -18,6 +18,8 @@ from journeyman.models.types import Span
 from journeyman.scenarios.metrics import Given, GivenRecord
 from journeyman.scenarios.scenario import Expected, ExpectedTests
 
+_JUDGED = (Extraction, Retrieval, Debugging, Routing)
+
 
 async def judged(agent: Agent[Any, Any], value: Any, expected: Expected | None) -> Given:
     """An answer as the metrics take it, as `given`; repairs are run against the judging tests.
@@ -28,6 +30,8 @@ async def judged(agent: Agent[Any, Any], value: Any, expected: Expected | None) 
         TypeError: The sub-agent is of a kind that no metric judges.
         SandboxUnavailable: A repair is to be judged, and nothing here can run it.
     """
+    if expected is None and not isinstance(agent, _JUDGED):
+        return None  # a sub-agent of a user's own, judged by assertions alone
     if value is None or not isinstance(agent, Debugging) or not isinstance(expected, ExpectedTests):
         return given(agent, value)
     patch = Patch.model_validate(value)

@@ -8,6 +8,7 @@ what a suite is.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ def read_yaml(path: Path) -> Document:
     Raises:
         ConfigError: The file cannot be read, or is not a plain YAML document as described above.
     """
-    text = _read_text(path)
+    text = read_text(path)
     loader: _CoreLoader | None = None
     try:
         loader = _CoreLoader(text)
@@ -116,21 +117,28 @@ def _error(path: Path, line: int, message: str, key: str | None = None) -> Confi
     return ConfigError(f"{path}:{line}: {message}", path=path, key=key)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file of at most a few megabytes, without a byte order mark.
+
+    Raises:
+        ConfigError: It cannot be read, is larger, or is not UTF-8.
+    """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise _error(
-                path,
-                1,
-                f"The file has {size:,} bytes, more than the {MAX_BYTES:,} that a suite may have; "
-                "move its rows to a data file and name it under `data:`.",
-            )
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # Devices and pipes say that they are empty: the limit holds for what comes, too.
+            raw = file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
     except OSError as error:
         raise ConfigError(
-            f"{path}: Cannot read the suite ({error.strerror or error}); check the path.", path=path
+            f"{path}: Cannot read the file ({error.strerror or error}); check the path.", path=path
         ) from error
+    if max(size, len(raw)) > MAX_BYTES:
+        raise _error(
+            path,
+            1,
+            f"The file has more than the {MAX_BYTES:,} bytes that it may have; move its rows to a "
+            "data file and name it under `data:`.",
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -11,108 +11,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import convert_to_messages
+from langgraph.checkpoint.memory import InMemorySaver
 
+from journeyman.agents.debugging import Debugging
+from journeyman.agents.sandbox import Sandbox, Verdict
 from journeyman.graph.agent_graph import FrontierClient
 from journeyman.graph.orchestrator import Orchestrator, create_orchestrator
 from journeyman.graph.standing import TrustSource
 from journeyman.graph.state import Context, RunInput, Task
-from journeyman.models.errors import JourneymanError, ModelError
+from journeyman.models.errors import ConfigError, JourneymanError, ModelError
 from journeyman.models.types import Answer, Attempt, FrontierReply, FrontierRequest
 from journeyman.scenarios.assembly import Staff
+from journeyman.scenarios.evaluating import evaluate
 from journeyman.scenarios.judging import judged
-from journeyman.scenarios.metrics import Given, exact
+from journeyman.scenarios.metrics import Given
+from journeyman.scenarios.observed import Observed
 from journeyman.scenarios.references import task_for
-from journeyman.scenarios.scenario import Expected, Scenario
-from journeyman.scenarios.verdicts import AssertionResult, Outcome, Status, outcome_of, status_of
+from journeyman.scenarios.results import ARMS, Arm, ScenarioResult, TaskResult
+from journeyman.scenarios.scenario import Scenario
+from journeyman.scenarios.session import Heard, Session, needs_memory
+from journeyman.scenarios.verdicts import AssertionResult
 from journeyman.traces.recorder import Recorder
 
 logger = logging.getLogger("journeyman.scenarios")
 
-Arm = Literal["student", "frontier", "system"]
-ARMS: tuple[Arm, ...] = ("student", "frontier", "system")
+Keep = Callable[[ScenarioResult], Awaitable[None]]
+"""Puts a result on record."""
 
-
-@dataclass(frozen=True)
-class TaskResult:
-    """One task of a scenario.
-
-    Attributes:
-        agent: The sub-agent.
-        expected: What is right; None where nothing is known.
-        given: What each arm answered; an arm that was not asked is absent.
-        answer: The answer that left the system; None where the plan left the task out.
-        confidence: Probability that the student's attempt is right; None without a release.
-        accepted: The gate let the student's attempt out.
-        frontier_cost_microusd: What asking the frontier costs for this task; None if unknown.
-    """
-
-    agent: str
-    expected: Expected | None
-    given: Mapping[Arm, Given]
-    answer: Answer | None
-    frontier_cost_microusd: int | None
-    confidence: float | None = None
-    accepted: bool = False
-
-
-@dataclass(frozen=True)
-class ScenarioResult:
-    """One scenario, finished.
-
-    Attributes:
-        scenario: What was run.
-        epoch: Which repetition of it.
-        run_id: The run on record; empty where none was started.
-        tasks: Its tasks, those that were expected but not planned included.
-        duration_ms: Wall time.
-        error: Why the scenario has no result; None where it has one.
-        assertions: What became of its assertions; empty where it has none or ended in an error.
-        skipped: Why it was not run; None where it was.
-        counts_expected: The expected answers decide too; not where an assertion judges them.
-    """
-
-    scenario: Scenario
-    epoch: int = 0
-    run_id: str = ""
-    tasks: tuple[TaskResult, ...] = ()
-    duration_ms: float = 0.0
-    error: str | None = None
-    assertions: tuple[AssertionResult, ...] = ()
-    skipped: str | None = None
-    counts_expected: bool = True
-
-    @property
-    def status(self) -> Status:
-        """Passed: every assertion holds, and the answers are right where `expected` counts."""
-        if self.skipped is not None:
-            return "skipped"
-        if self.error is not None:
-            return "error"
-        right = not self.counts_expected or self.is_right
-        return status_of(self.assertions, is_right=right)
-
-    @property
-    def xfail(self) -> str | None:
-        """Why the scenario is expected to fail; None where it is not."""
-        return self.scenario.xfail
-
-    @property
-    def outcome(self) -> Outcome:
-        """The status in the light of `xfail`."""
-        return outcome_of(self.status, self.xfail)
-
-    @property
-    def is_right(self) -> bool:
-        """What left the system is wholly right, for every task that something is known of."""
-        judged = [task for task in self.tasks if task.expected is not None]
-        return self.error is None and all(
-            exact(task.expected, task.given["system"]) for task in judged if task.expected
-        )
+__all__ = ["ARMS", "Arm", "RunOptions", "ScenarioResult", "SuiteRunner", "TaskResult"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +55,7 @@ class RunOptions:
         concurrency: Scenarios in flight at once.
         timeout_s: Seconds until a scenario is given up.
         trust_uncertified: For experiments: accept what nobody certified.
+        force_escalation: Ask the frontier for everything.
         shadow: Also ask the frontier where a student's answer was accepted, to measure its arm.
         suite_run_id: Kept with every run on record.
     """
@@ -130,19 +63,9 @@ class RunOptions:
     concurrency: int = 8
     timeout_s: float = 60.0
     trust_uncertified: bool = False
+    force_escalation: bool = False
     shadow: bool = False
     suite_run_id: str | None = None
-
-
-@dataclass
-class _Seen:
-    """What one run told while it went on."""
-
-    attempts: dict[str, Any] = field(default_factory=dict)
-    agents: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    gates: dict[str, dict[str, Any]] = field(default_factory=dict)
-    run_id: str = ""
 
 
 class SuiteRunner:
@@ -150,7 +73,7 @@ class SuiteRunner:
 
     Args:
         staff: The sub-agents.
-        frontier: The large model.
+        frontier: The large model; None leaves open what the students do not answer.
         recorder: Where runs are recorded; None records nothing.
         options: How to run.
         trust: What has been certified; None is the cold start.
@@ -159,7 +82,7 @@ class SuiteRunner:
     def __init__(
         self,
         staff: Staff,
-        frontier: FrontierClient,
+        frontier: FrontierClient | None,
         *,
         recorder: Recorder | None,
         options: RunOptions,
@@ -168,13 +91,33 @@ class SuiteRunner:
         self._staff = staff
         self._frontier = frontier
         self._options = options
-        self._graph: Orchestrator = create_orchestrator(
-            list(staff.agents.values()),
-            frontier,
-            store=recorder,
-            router=staff.router,
-            trust=trust,
+        self._recorder = recorder
+        self._trust = trust
+        self._graph = self._compiled(None)
+
+    def _compiled(self, memory: InMemorySaver | None) -> Orchestrator:
+        return create_orchestrator(
+            list(self._staff.agents.values()),
+            self._frontier,
+            store=self._recorder,
+            router=self._staff.router,
+            trust=self._trust,
+            checkpointer=memory,
         )
+
+    @cached_property
+    def _remembering(self) -> tuple[Orchestrator, InMemorySaver]:
+        """The graph with a memory for sessions, made when the first scenario needs it."""
+        memory = InMemorySaver()
+        return self._compiled(memory), memory
+
+    @cached_property
+    def _sandbox(self) -> Sandbox:
+        """Where assertions run programs: the debugging sub-agent's, if there is one."""
+        for agent in self._staff.everyone.values():
+            if isinstance(agent, Debugging):
+                return agent.sandbox
+        return Sandbox()
 
     async def run(
         self, scenarios: Iterable[Scenario], *, epochs: int | None = None
@@ -187,17 +130,31 @@ class SuiteRunner:
             scenarios: What to run, in this order.
             epochs: How often each is run, one time after the other; None leaves it to the scenario.
         """
-        source = (
+        pairs = (
             (scenario, epoch)
             for scenario in scenarios
             for epoch in range(scenario.epochs if epochs is None else epochs)
         )
+        async with aclosing(self.run_pairs(pairs)) as results:
+            async for result in results:
+                yield result
+
+    async def run_pairs(
+        self, pairs: Iterable[tuple[Scenario, int]], *, keep: Keep | None = None
+    ) -> AsyncGenerator[ScenarioResult, None]:
+        """As `run`, for scenarios with their epochs.
+
+        Args:
+            pairs: What to run; drawn one by one, so that whoever gives them may stop giving.
+            keep: Awaited with each result before it counts as finished.
+        """
+        source = iter(pairs)
         # Each worker's last word is None and must always find room, or a worker that is cancelled
         # while nobody reads would wait for ever: results are bounded by `room`, not by the queue.
         results: asyncio.Queue[ScenarioResult | None] = asyncio.Queue()
         room = asyncio.Semaphore(self._options.concurrency)
         workers = [
-            asyncio.create_task(self._work(source, results, room))
+            asyncio.create_task(self._work(source, results, room, keep))
             for _ in range(self._options.concurrency)
         ]
         try:
@@ -220,10 +177,13 @@ class SuiteRunner:
         source: Iterator[tuple[Scenario, int]],
         results: asyncio.Queue[ScenarioResult | None],
         room: asyncio.Semaphore,
+        keep: Keep | None,
     ) -> None:
         try:
             for scenario, epoch in source:
                 result = await self._one(scenario, epoch)
+                if keep is not None:
+                    await keep(result)
                 await room.acquire()
                 results.put_nowait(result)
         finally:
@@ -233,20 +193,29 @@ class SuiteRunner:
         if scenario.skip is not None:
             return ScenarioResult(scenario, epoch, skipped=scenario.skip)
         start = time.perf_counter()
-        seen = _Seen()
+        said: list[tuple[Scenario, Heard]] = []
         timeout_s = scenario.timeout_s or self._options.timeout_s
 
         def finished(
-            tasks: tuple[TaskResult, ...] = (), error: str | None = None
+            tasks: tuple[TaskResult, ...],
+            error: str | None = None,
+            assertions: tuple[AssertionResult, ...] = (),
         ) -> ScenarioResult:
-            duration_ms = (time.perf_counter() - start) * 1000
-            return ScenarioResult(scenario, epoch, seen.run_id, tasks, duration_ms, error)
+            return ScenarioResult(
+                scenario,
+                epoch,
+                said[-1][1].run_id if said else "",
+                tasks,
+                (time.perf_counter() - start) * 1000,
+                error,
+                assertions,
+                counts_expected=not scenario.judges_expected,
+            )
 
         try:
             async with asyncio.timeout(timeout_s):
-                await self._invoke(scenario, epoch, seen)
-                tasks = await self._tasks(scenario, seen)
-            return finished(tasks)
+                tasks, assertions = await self._converse(scenario, epoch, said)
+            return finished(tasks, assertions=assertions)
         except TimeoutError:
             error = f"no result within {timeout_s:g} s"
         except JourneymanError as failure:
@@ -255,38 +224,81 @@ class SuiteRunner:
             logger.exception("scenario %r ended in an unexpected error", scenario.id)
             error = f"{type(failure).__name__}: {failure}"
         # What was answered before was paid for; the rest was answered by nobody, which is wrong.
-        return finished(self._unfinished(scenario, seen), error)
+        return finished(self._unfinished(scenario, said), error)
 
-    async def _invoke(self, scenario: Scenario, epoch: int, seen: _Seen) -> None:
+    async def _converse(
+        self, scenario: Scenario, epoch: int, said: list[tuple[Scenario, Heard]]
+    ) -> tuple[tuple[TaskResult, ...], tuple[AssertionResult, ...]]:
+        """Say every turn, judge its answers, and evaluate its assertions and the scenario's."""
+        session = self._session(scenario, epoch)
+        tasks: tuple[TaskResult, ...] = ()
+        results: tuple[AssertionResult, ...] = ()
+        try:
+            for number, turn in enumerate(scenario.in_turns()):
+                heard = Heard(turn.text)
+                said.append((turn, heard))
+                await session.say(self._input(turn), heard)
+                found = await self._tasks(turn, heard)
+                tasks += found
+                own = scenario.turns[number].assertions if scenario.turns else ()
+                seen = self._observed(scenario, found, [heard])
+                results += await evaluate(own, seen, turn=number)
+            whole = self._observed(scenario, tasks, [heard for _, heard in said])
+            results += await evaluate(scenario.assertions, whole)
+        finally:
+            await session.close()
+        return tasks, (*results, *session.unmet())
+
+    def _session(self, scenario: Scenario, epoch: int) -> Session:
         context = Context(
             trust_uncertified=self._options.trust_uncertified,
+            force_escalation=self._options.force_escalation,
             on_frontier_failure="queue",
             suite_run_id=self._options.suite_run_id,
             scenario_id=scenario.id,
             epoch=epoch,
             tags=scenario.tags,
         )
-        stream = self._graph.astream(
-            self._input(scenario), context=context, stream_mode="custom", subgraphs=True
+        graph, memory = self._remembering if needs_memory(scenario) else (self._graph, None)
+        return Session(graph, context, scenario, memory)
+
+    def _observed(
+        self, scenario: Scenario, tasks: tuple[TaskResult, ...], said: Sequence[Heard]
+    ) -> Observed:
+        run_id = said[-1].run_id
+
+        async def ask(request: FrontierRequest) -> FrontierReply:
+            if self._frontier is None:
+                raise ConfigError(
+                    "A judge needs the frontier, and this run has none; set [frontier] model in "
+                    "journeyman.toml."
+                )
+            # A budget of its own: judging must not use up what answering may cost.
+            return await self._frontier.complete(request, run_id=f"{run_id}:judge")
+
+        async def check(code: str, tests: str, entry_point: str) -> Verdict:
+            return await self._sandbox.check(code, tests, entry_point=entry_point)
+
+        return Observed(
+            scenario=scenario,
+            text="\n".join(heard.text for heard in said),
+            tasks=tasks,
+            steps=tuple(step for heard in said for step in heard.steps),
+            duration_ms=sum(heard.duration_ms for heard in said),
+            planner=self._staff.router.name if self._staff.router is not None else None,
+            ask=ask,
+            check=check,
         )
-        async for part in stream:
-            event: dict[str, Any] = part[1]  # type: ignore[index]  # (namespace, event)
-            seen.run_id = event["run_id"]
-            if event["type"] == "attempt":
-                seen.attempts[event["task_id"]] = event["output"]
-                seen.agents[event["task_id"]] = event["agent"]
-            elif event["type"] == "gate":
-                seen.gates[event["task_id"]] = event
-            elif event["type"] == "answer":
-                seen.answers[event["task_id"]] = Answer.model_validate(event["answer"])
 
     def _input(self, scenario: Scenario) -> RunInput:
         if scenario.agent is None:
-            return {"messages": [HumanMessage(scenario.text)]}
+            said = scenario.input
+            spoken = [dict(one) for one in said] if isinstance(said, tuple) else [scenario.text]
+            return {"messages": convert_to_messages(spoken)}  # type: ignore[typeddict-item]  # of the kinds that AnyMessage lists
         agent = self._staff.agents[scenario.agent]
         return {"tasks": [Task(agent=agent.name, input=task_for(agent, scenario) or {})]}
 
-    async def _tasks(self, scenario: Scenario, seen: _Seen) -> tuple[TaskResult, ...]:
+    async def _tasks(self, scenario: Scenario, seen: Heard) -> tuple[TaskResult, ...]:
         found = [await self._result(scenario, seen, task_id) for task_id in seen.answers]
         planned = {result.agent for result in found}
         # A task that the plan left out was answered by nobody: wrong, not absent.
@@ -297,23 +309,31 @@ class SuiteRunner:
         ]
         return (*found, *missing)
 
-    def _unfinished(self, scenario: Scenario, seen: _Seen) -> tuple[TaskResult, ...]:
+    def _unfinished(
+        self, scenario: Scenario, said: Sequence[tuple[Scenario, Heard]]
+    ) -> tuple[TaskResult, ...]:
         """A scenario that ended in an error, with what its answers have cost."""
-        by_agent = {answer.agent: answer for answer in seen.answers.values()}
-        names = dict.fromkeys([*by_agent, *scenario.expected])
-        return tuple(
+        answered = [
             TaskResult(
-                name,
-                scenario.expected.get(name),
+                answer.agent,
+                turn.expected.get(answer.agent),
                 dict.fromkeys(ARMS),
-                by_agent.get(name),
-                by_agent[name].cost_microusd if name in by_agent else None,
+                answer,
+                answer.cost_microusd,
             )
-            for name in names
-            if name in self._staff.everyone
-        )
+            for turn, heard in said
+            for answer in heard.answers.values()
+            if answer.agent in self._staff.everyone
+        ]
+        names = {task.agent for task in answered}
+        missing = [
+            TaskResult(name, expected, dict.fromkeys(ARMS), None, None)
+            for name, expected in scenario.expected.items()
+            if name in self._staff.everyone and name not in names
+        ]
+        return (*answered, *missing)
 
-    async def _result(self, scenario: Scenario, seen: _Seen, task_id: str) -> TaskResult:
+    async def _result(self, scenario: Scenario, seen: Heard, task_id: str) -> TaskResult:
         answer = seen.answers[task_id]
         agent = self._staff.everyone[answer.agent]
         expected = scenario.expected.get(answer.agent)
@@ -326,6 +346,8 @@ class SuiteRunner:
         cost = answer.cost_microusd
         if answer.source == "frontier":
             arms["frontier"] = arms["system"]
+        elif self._frontier is None:
+            cost = None
         elif answer.reason is not None:  # asked, and failed
             arms["frontier"] = None
         elif self._options.shadow:
@@ -348,10 +370,12 @@ class SuiteRunner:
         agent = self._staff.everyone[answer.agent]
         task = task_for(agent, scenario)
         replies: list[FrontierReply] = []
+        frontier = self._frontier
+        assert frontier is not None, "callers ask only where there is one"
 
         async def ask(request: FrontierRequest) -> FrontierReply:
             named = replace(request, agent=agent.name, task_key=agent.task_key(task))
-            replies.append(await self._frontier.complete(named, run_id=answer.run_id))
+            replies.append(await frontier.complete(named, run_id=answer.run_id))
             return replies[-1]
 
         try:

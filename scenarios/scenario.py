@@ -6,11 +6,11 @@ Plain frozen values. Nothing here reads a file, runs an agent or judges an answe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
-from journeyman.models.types import Span, content_hash
+from journeyman.models.types import Span, canonical_json, content_hash
 from journeyman.scenarios.spec import PassRule
 
 Message = Mapping[str, str]
@@ -65,23 +65,71 @@ class ExpectedTests:
     entry_point: str = ""
 
 
+class Evaluates(Protocol):
+    """What judges an assertion: an evaluator of `pydantic-evals`, whatever its types."""
+
+    async def evaluate_async(self, ctx: Any) -> Any:
+        """Look at a finished scenario."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """Something that must hold of a scenario, as it is written.
+    """Something that must hold of a scenario.
 
     Attributes:
         type: The evaluator's name.
-        arguments: None, the one argument in a tuple, or the arguments by name.
+        arguments: As written: None, the one argument in a tuple, or the arguments by name.
+        evaluator: Made from these.
         negated: It must not hold.
         weight: How much it counts in the scenario's score.
-        at: Where it stands in the suite.
     """
 
     type: str
-    arguments: tuple[Any] | Mapping[str, Any] | None = None
+    arguments: tuple[Any] | Mapping[str, Any] | None
+    evaluator: Evaluates = field(compare=False, repr=False)
     negated: bool = False
     weight: float = 1.0
-    at: tuple[str | int, ...] = field(default=(), compare=False)
+
+    @property
+    def judges_expected(self) -> bool:
+        """It compares the answers with `expected`, which then counts through it alone."""
+        return bool(getattr(self.evaluator, "judges_expected", False))
+
+    @property
+    def label(self) -> str:
+        """The assertion on one line, shortened."""
+        given = self.arguments
+        value = given[0] if isinstance(given, tuple) else given
+        told = self.type if given is None else f"{self.type}: {_short(value)}"
+        return f"not {told}" if self.negated else told
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """JSON-compatible form, for hashes and records."""
+        given = self.arguments
+        return {
+            "type": self.type,
+            "arguments": list(given) if isinstance(given, tuple) else given,
+            "negated": self.negated,
+            "weight": self.weight,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation: what the user says, and what must hold of the answers to it."""
+
+    text: str
+    assertions: tuple[Assertion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The value that a run paused at the named interrupt goes on with."""
+
+    interrupt: str
+    value: Any = None
 
 
 Expected = ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
@@ -100,6 +148,8 @@ class Scenario:
         tags: Tags of the suite, the data set and the scenario, each once.
         group: Equal for scenarios with the same content; parts of a data set never share a group.
         part: Name of the data set, `inline` for scenarios written in the suite.
+        turns: What the user says in a conversation, the last of it being `text`; empty otherwise.
+        resume: Values for the interrupts that the run pauses at.
         assertions: What must hold, the suite's defaults first.
         epochs: How often it runs.
         timeout_s: Seconds until it is given up; None leaves it to the run.
@@ -116,6 +166,8 @@ class Scenario:
     tags: tuple[str, ...] = ()
     group: str = ""
     part: str = "inline"
+    turns: tuple[Turn, ...] = ()
+    resume: tuple[Resume, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     epochs: int = 1
     timeout_s: float | None = None
@@ -124,13 +176,38 @@ class Scenario:
     skip: str | None = None
 
     @property
+    def judges_expected(self) -> bool:
+        """Some assertion compares the answers with `expected`, which counts through it alone."""
+        every = (*self.assertions, *(one for turn in self.turns for one in turn.assertions))
+        return any(assertion.judges_expected for assertion in every)
+
+    def in_turns(self) -> Iterator[Scenario]:
+        """What is said turn by turn, each as a scenario; what is expected is so of the last."""
+        if not self.turns:
+            yield self
+            return
+        *earlier, last = self.turns
+        for turn in earlier:
+            yield replace(self, text=turn.text, input=turn.text, expected={})
+        yield replace(self, text=last.text, input=last.text)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result; a run may reuse a result only with this."""
         expected = {name: _plain(asdict(value)) for name, value in self.expected.items()}
-        said = [self.id, self.agent, _plain(self.input), expected]
+        said: list[Any] = [self.id, self.agent, _plain(self.input), expected]
         if self.assertions:
-            said.append([_plain(astuple(one)[:-1]) for one in self.assertions])
+            said.append([one.plain for one in self.assertions])
+        if self.turns or self.resume:
+            turns = [[turn.text, [one.plain for one in turn.assertions]] for turn in self.turns]
+            said.append([turns, [[one.interrupt, one.value] for one in self.resume]])
         return content_hash(said, length=32)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical_json(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def group_of(text: str) -> str:

@@ -6,17 +6,15 @@ Naming a class in a suite runs the code of its module, as importing it does.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
 from journeyman.agents.fields import fields_of, schema_from_labels
+from journeyman.models.errors import ConfigError
 from journeyman.scenarios.datasets import labels_in_use
+from journeyman.scenarios.imports import load_name
 from journeyman.scenarios.suite import Suite
 
 _AT = ("agents", "extraction", "schema")
@@ -59,29 +57,13 @@ def reference_record(schema: type[BaseModel], values: Mapping[str, Any]) -> dict
 
 
 def _load(suite: Suite, written: str) -> type[BaseModel]:
-    source, _, name = written.rpartition(":")
     try:
-        module = (
-            _module_from(suite.path.parent / source)
-            if source.endswith(".py")
-            else importlib.import_module(source)
-        )
-    except Exception as error:  # user code may raise anything
-        raise suite.error(
-            _AT, f"Cannot import {source!r} ({error}); check the name, and that it is installed."
-        ) from error
-    found = getattr(module, name, None)
+        found = load_name(written, suite.path.parent)
+    except ConfigError as error:
+        raise suite.error(_AT, str(error)) from error
     if not isinstance(found, type) or not issubclass(found, BaseModel):
+        source, _, name = written.rpartition(":")
         raise suite.error(
             _AT, f"{source!r} has no pydantic model {name!r}; define it, or name another class."
         )
     return found
-
-
-def _module_from(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"journeyman_suite_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

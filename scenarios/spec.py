@@ -237,6 +237,7 @@ class _DataSet(_Strict):
     limit: int | None = Field(default=None, ge=1)
     split: Split | None = None
     tags: list[Key] = Field(default_factory=list)
+    assertions: list[WrittenAssertion] = Field(default_factory=list, alias="assert")
 
 
 class FileData(_DataSet):
@@ -272,26 +273,89 @@ class ChatMessage(_Strict):
     content: Text
 
 
+class Turn(_Strict):
+    """One turn of a conversation: what the user says, and what must hold of the answers to it."""
+
+    user: Text
+    assertions: list[WrittenAssertion] = Field(default_factory=list, alias="assert")
+
+
+class Resume(_Strict):
+    """What a run that pauses is given: the name of the interrupt, and the value it goes on with."""
+
+    interrupt: Text
+    value: JsonValue = None
+
+
 class InlineScenario(_Strict):
     """A scenario written out in the suite.
 
     Attributes:
-        input: A request, chat messages, or a typed task for `agent`.
+        id: Stable and unique in the suite: resumed runs and baselines go by it.
+        input: A request, chat messages, a typed task for `agent`, or `{file: PATH}` for a text.
+        turns: Instead of `input`: what the user says, one turn after the other in one session.
+        resume: Values for the interrupts that the run pauses at, in this order.
         expected: By sub-agent: a record for extraction; ids, or id -> grade, for retrieval; route
             names for routing; `{tests, hidden_tests, fixed}` for debugging. Where no sub-agent is
-            named, a mapping from sub-agent to these.
+            named, a mapping from sub-agent to these. Of the last turn, where there are several.
+        assertions: What must hold, after the defaults' assertions.
+        epochs: How often it runs.
+        timeout: Seconds until it is given up.
+        passes: How many of its epochs must pass.
+        xfail: Why it is expected to fail: a failure is reported and gates nothing.
+        skip: Why it is not run.
     """
 
     id: Key
     description: str = ""
     tags: list[Key] = Field(default_factory=list)
     agent: AgentName | None = None
-    input: Text | list[ChatMessage] | dict[str, JsonValue]
+    input: Text | list[ChatMessage] | dict[str, JsonValue] | None = None
+    turns: list[Turn] | None = Field(default=None, min_length=1)
+    resume: list[Resume] = Field(default_factory=list)
     expected: JsonValue = None
+    assertions: list[WrittenAssertion] = Field(default_factory=list, alias="assert")
+    epochs: int | None = Field(default=None, ge=1, le=100)
+    timeout: float | None = Field(default=None, gt=0, le=86_400)
+    passes: PassRule | None = Field(default=None, alias="pass")
+    xfail: Text | None = None
+    skip: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.input is None) == (self.turns is None):
+            raise PydanticCustomError("one_of", "needs either 'input' or 'turns'")
+        return self
+
+
+class Fragment(_Strict):
+    """A file of scenarios that suites include; settings and data sets stay in the suite."""
+
+    version: Literal[1]
+    description: str = ""
+    tags: list[Key] = Field(default_factory=list)
+    scenarios: list[InlineScenario] = Field(default_factory=list)
+    include: list[Text] = Field(default_factory=list)
 
 
 class SuiteSpec(_Strict):
-    """A suite file as it is written."""
+    """A suite file as it is written.
+
+    Attributes:
+        version: Of the format.
+        suite: Its name, under which its runs are kept and compared.
+        description: What it is for.
+        tags: Of every scenario.
+        agent: The sub-agent that gets the scenarios; without one the router decides.
+        metric: What judges the answers of the sub-agents, where it is not the usual metric.
+        agents: Settings for the sub-agents.
+        defaults: What holds for every scenario.
+        gate: What a whole run must keep to.
+        evaluators: Evaluators of your own for assertions, as `module:Class` or `file.py:Class`.
+        include: Files of further scenarios.
+        scenarios: Scenarios written out.
+        data: Data sets.
+    """
 
     version: Literal[1]
     suite: Name
@@ -302,6 +366,10 @@ class SuiteSpec(_Strict):
     agents: AgentSettings = Field(default_factory=AgentSettings)
     defaults: Defaults = Field(default_factory=Defaults)
     gate: Gate = Field(default_factory=Gate)
+    evaluators: list[Annotated[str, StringConstraints(pattern=CLASS_PATTERN)]] = Field(
+        default_factory=list
+    )
+    include: list[Text] = Field(default_factory=list)
     scenarios: list[InlineScenario] = Field(default_factory=list)
     data: list[DataSet] = Field(default_factory=list)
 

@@ -7,23 +7,29 @@ behind the paths are `datasets`, judging is `metrics`, running is the runner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from journeyman.models.errors import ConfigError
+from journeyman.scenarios.assertions import read_assertions
 from journeyman.scenarios.contradictions import contradictions
-from journeyman.scenarios.findings import shape_error
-from journeyman.scenarios.inline import inline_scenarios
+from journeyman.scenarios.findings import Mistakes
+from journeyman.scenarios.inline import default_assertions, inline_scenario, inline_scenarios
 from journeyman.scenarios.marked import Document, Loc, read_yaml
 from journeyman.scenarios.paths import expand
+from journeyman.scenarios.registry import Registry
+from journeyman.scenarios.scenario import Assertion, Scenario
+from journeyman.scenarios.sources import Source, sources_of
 from journeyman.scenarios.spec import (
     AGENTS,
     FORMAT_AGENTS,
     METRIC_AGENT,
     AgentName,
+    InlineScenario,
     MetricName,
     SuiteSpec,
 )
@@ -38,11 +44,21 @@ _DEFAULT_METRIC: Mapping[AgentName, MetricName] = {
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite that was read: its content, where it came from, and the line of everything in it."""
+    """A suite that was read: its content, where it came from, and the line of everything in it.
+
+    Attributes:
+        path: Its file.
+        spec: What the file says.
+        document: The file with its lines.
+        sources: The files that its scenarios are written in, the suite first.
+        registry: The evaluators that its assertions may name.
+    """
 
     path: Path
     spec: SuiteSpec
     document: Document
+    sources: tuple[Source, ...]
+    registry: Registry = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -53,13 +69,37 @@ class Suite:
     def agents(self) -> tuple[AgentName, ...]:
         """The sub-agents this suite needs, in a fixed order; routing only where it is tested."""
         spec = self.spec
-        named = {spec.agent, *(scenario.agent for scenario in spec.scenarios)}
+        named = {spec.agent, *(scenario.agent for scenario in self.written)}
         if spec.agent is None:
             named |= {agent for data in spec.data for agent in FORMAT_AGENTS[data.format]} - {
                 "routing"
             }
         named |= {agent for agent in AGENTS if getattr(spec.agents, agent) is not None}
         return tuple(agent for agent in AGENTS if agent in named)
+
+    @property
+    def written(self) -> tuple[InlineScenario, ...]:
+        """All scenarios written out, in whatever file."""
+        return tuple(one for source in self.sources for one in source.scenarios)
+
+    def inline_scenarios(self) -> Iterator[Scenario]:
+        """The scenarios written out, in order.
+
+        Raises:
+            ConfigError: One is not as it should be; never for a suite that `load_suite` gave, as
+                long as the files of its inputs stay the same.
+        """
+        return inline_scenarios(self.spec, self.sources, self.registry)
+
+    def data_assertions(self, position: int) -> tuple[Assertion, ...]:
+        """What must hold of the rows of a data set, the suite's defaults first.
+
+        Raises:
+            ConfigError: An assertion cannot be used.
+        """
+        written, at = self.spec.data[position].assertions, ("data", position, "assert")
+        defaults = default_assertions(self.spec, self.sources[0], self.registry)
+        return (*defaults, *read_assertions(written, at, self.document, self.registry))
 
     def metric_for(self, agent: AgentName) -> MetricName:
         """The metric that judges a sub-agent here: the suite's choice, else the format's own."""
@@ -100,16 +140,77 @@ def load_suite(path: Path | str) -> Suite:
     Raises:
         ConfigError: One sentence with file and line: what is wrong and what to do.
     """
-    path = Path(path)
+    document, spec = read_spec(Path(path))
+    if isinstance(spec, Mistakes):
+        raise spec.first()
+    suite = assemble(document, spec)
+    for problem in problems_of(suite):
+        raise problem
+    return suite
+
+
+def read_spec(path: Path) -> tuple[Document, SuiteSpec | Mistakes]:
+    """What a suite file says, or what is wrong with its shape.
+
+    Raises:
+        ConfigError: The file cannot be read, or is no mapping in YAML.
+    """
     document = read_yaml(path)
     if not isinstance(document.data, dict):
         raise document.error((), "A suite is a mapping; begin with `version: 1` and `suite: NAME`.")
     try:
-        spec = SuiteSpec.model_validate(document.data)
+        return document, SuiteSpec.model_validate(document.data)
     except ValidationError as error:
-        raise shape_error(document, error) from error
-    for loc, message in contradictions(spec):
-        raise document.error(loc, message)
-    for _ in inline_scenarios(spec, document.error):
-        pass  # reading them is the check
-    return Suite(path, spec, document)
+        return document, Mistakes(document, error)
+
+
+def assemble(document: Document, spec: SuiteSpec) -> Suite:
+    """A suite with the files it includes, without a look at how its parts fit together.
+
+    Raises:
+        ConfigError: An included file is not there, or has a wrong shape.
+    """
+    sources = tuple(sources_of(spec, document))
+    return Suite(document.path, spec, document, sources, Registry(spec.evaluators, document))
+
+
+def problems_of(suite: Suite) -> Iterator[ConfigError]:
+    """What is wrong with a suite whose files have the right shape, one mistake after the other."""
+    for loc, message in contradictions(suite.spec, suite.written):
+        yield suite.error(loc, message)
+    yield from _repeated_ids(suite.sources)
+    spec, registry = suite.spec, suite.registry
+    if spec.evaluators:
+        try:
+            _ = registry.types
+        except ConfigError as error:
+            yield error
+            return  # without the evaluators every assertion would be one more mistake
+    yield from _raised(partial(default_assertions, spec, suite.sources[0], registry))
+    for position in range(len(spec.data)):
+        yield from _raised(partial(suite.data_assertions, position))
+    for source in suite.sources:
+        for position in range(len(source.scenarios)):
+            yield from _raised(partial(inline_scenario, spec, source, position, registry))
+
+
+def _raised(read: Callable[[], object]) -> Iterator[ConfigError]:
+    """What reading a part raises; reading it is the check."""
+    try:
+        read()
+    except ConfigError as error:
+        yield error
+
+
+def _repeated_ids(sources: Sequence[Source]) -> Iterator[ConfigError]:
+    first: dict[str, str] = {}
+    for source in sources:
+        for position, scenario in enumerate(source.scenarios):
+            place = f"{source.document.path.name}:{source.document.line(('scenarios', position))}"
+            if scenario.id in first:
+                yield source.document.error(
+                    ("scenarios", position, "id"),
+                    f"Scenario id {scenario.id!r} is used twice (first at {first[scenario.id]}); "
+                    "give each scenario an id of its own.",
+                )
+            first.setdefault(scenario.id, place)

@@ -9,6 +9,7 @@ import pytest
 
 from journeyman.scenarios.runner import RunOptions, ScenarioResult, SuiteRunner
 from journeyman.scenarios.scenario import Scenario
+from journeyman.scenarios.session import Heard
 
 
 class Quick(SuiteRunner):
@@ -30,12 +31,12 @@ class Faulty(SuiteRunner):
     def __init__(self) -> None:
         self._options = RunOptions(concurrency=2)
 
-    async def _invoke(self, scenario: Scenario, epoch: int, seen: object) -> None:
+    async def _converse(
+        self, scenario: Scenario, epoch: int, said: list[tuple[Scenario, Heard]]
+    ) -> tuple[tuple[()], tuple[()]]:
         if scenario.id == "3":
             raise KeyError("nobody foresaw this")
-
-    async def _tasks(self, scenario: Scenario, seen: object) -> tuple[()]:
-        return ()
+        return (), ()
 
 
 def numbered(n: int) -> Iterator[Scenario]:

@@ -194,7 +194,7 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_suite_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml: Cannot read the suite"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: Cannot read the file"):
         load_suite(tmp_path / "none.yaml")
 
 
