@@ -103,11 +103,15 @@ def export_chat(
 
 def chat_as_json(row: DatasetRow) -> Chat:
     """The task's text, or its JSON where it has more than that, and the answers as JSON."""
-    task = row.task
+    return chat_of_task(row.task, row.answer, row.rejected)
+
+
+def chat_of_task(task: Any, answer: Any, wrong: Any = None) -> Chat:
+    """A task and its answers as chat, where nobody says how the sub-agent would put it."""
     values = list(task.values()) if isinstance(task, Mapping) else [task]
     text = values[0] if len(values) == 1 and isinstance(values[0], str) else encode(task)
-    rejected = None if row.rejected is None else encode(row.rejected)
-    return Chat(({"role": "user", "content": text},), encode(row.answer), rejected)
+    rejected = None if wrong is None else encode(wrong)
+    return Chat(({"role": "user", "content": text},), encode(answer), rejected)
 
 
 class _Counts:
