@@ -34,8 +34,9 @@ from journeyman.models.errors import ConfigError
 from journeyman.models.types import Risk, RiskKind
 from journeyman.scenarios.assembly import Progress, Staff, staff_for
 from journeyman.scenarios.datasets import iter_scenarios
-from journeyman.scenarios.execution import Execution, ExecutionOptions, ReferenceOptions
+from journeyman.scenarios.execution import Execution
 from journeyman.scenarios.metrics import exact, quality_of
+from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
 from journeyman.scenarios.report import percentile
 from journeyman.scenarios.runner import RunOptions, TaskResult
 from journeyman.scenarios.scenario import Scenario

@@ -1,7 +1,8 @@
 """One suite run from start to end: sub-agents, frontier, record, results, report.
 
 The frontier is the configured one, or the reference frontier, a stand-in that answers from the
-suite's own references. Prints nothing; callers are told of progress.
+suite's own references. A result counts as finished once it is on record, so that a run which is
+broken off, in whatever way, goes on where it was. Prints nothing; callers are told of progress.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import platform
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -21,63 +22,29 @@ from journeyman.graph.trust import loaders_of, trust_from
 from journeyman.models.budget import Budget
 from journeyman.models.frontier import Frontier
 from journeyman.models.prices import Price, PriceBook
-from journeyman.models.reference_frontier import Failures, ReferenceFrontier
+from journeyman.models.reference_frontier import ReferenceFrontier
 from journeyman.models.types import content_hash
 from journeyman.scenarios.assembly import Progress, Staff, staff_for
+from journeyman.scenarios.calls import Calls
 from journeyman.scenarios.datasets import default_parts, iter_scenarios
-from journeyman.scenarios.metrics import exact
+from journeyman.scenarios.finished import Finished, Key, finish, to_record
+from journeyman.scenarios.gates import Verdict, check_gates, conclude
+from journeyman.scenarios.limits import Stop, Watch
+from journeyman.scenarios.options import ExecutionOptions
 from journeyman.scenarios.references import references
 from journeyman.scenarios.report import Report
-from journeyman.scenarios.runner import RunOptions, ScenarioResult, SuiteRunner
+from journeyman.scenarios.results import ScenarioResult
+from journeyman.scenarios.resume import Resumed, shape_of
+from journeyman.scenarios.runner import SuiteRunner
 from journeyman.scenarios.scenario import Scenario
+from journeyman.scenarios.spec import Gate
 from journeyman.scenarios.suite import Suite
 from journeyman.traces.recorder import Recorder
-from journeyman.traces.records import ScenarioResultRecord, SuiteRunRecord, new_id
+from journeyman.traces.records import SuiteRunRecord, new_id
 from journeyman.traces.store import Store
 
 REFERENCE_PRICE = Price(input_per_million_usd=2.5, output_per_million_usd=10.0)
 """What the reference frontier is said to cost, so that savings can be told: a usual list price."""
-
-
-@dataclass(frozen=True)
-class ReferenceOptions:
-    """How the reference frontier behaves.
-
-    Attributes:
-        error_rate: Share of tasks that it answers wrongly.
-        latency_ms: Of every call.
-        failures: How calls fail.
-        seed: Of errors and failures.
-    """
-
-    error_rate: float = 0.0
-    latency_ms: float = 0.0
-    failures: Failures = field(default_factory=Failures)
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ExecutionOptions:
-    """What to run of a suite, against which frontier.
-
-    Attributes:
-        parts: Data sets of the suite; None takes what a run takes by default.
-        limit: At most so many scenarios, spread over the parts.
-        seed: Of that choice.
-        reference: The reference frontier; None asks the configured one.
-        run: How the runner works.
-        releases: Let releases in traffic answer what they are certified for; otherwise every
-            student is untaught and everything escalates.
-        argv: The command line, for the record.
-    """
-
-    parts: Sequence[str] | None = None
-    limit: int | None = None
-    seed: int = 0
-    reference: ReferenceOptions | None = field(default_factory=ReferenceOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-    releases: bool = True
-    argv: tuple[str, ...] = ()
 
 
 class Execution:
@@ -93,9 +60,11 @@ class Execution:
         staff: The suite's sub-agents, where they are there already.
         scenarios: Run these, instead of what the options choose of the suite.
         trust: What has been certified; by default what the store has on record.
+        resumed: An earlier run to go on with; the options must be those that it was started with.
 
     Raises:
-        ConfigError: The suite's data or settings cannot be used.
+        ConfigError: The suite's data or settings cannot be used, or are no longer those of the run
+            that is resumed.
     """
 
     def __init__(
@@ -110,35 +79,82 @@ class Execution:
         staff: Staff | None = None,
         scenarios: Sequence[Scenario] | None = None,
         trust: TrustSource | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self.suite = suite
-        self.report = Report(suite)
-        self.id = new_id()
-        self.epochs = suite.spec.defaults.epochs
+        self.report = Report(suite, arm=options.arm)
+        self.id = new_id() if resumed is None else resumed.record.id
+        self.stop: Stop | None = None
+        """Why the run stopped early; None while it has not."""
+        self._resumed = resumed
         self._recorder: Recorder | None = None
         self._settings = settings
         self._store = store
         self._options = options
         chosen = options.parts if options.parts is not None else default_parts(suite)
         if scenarios is None:
-            scenarios = list(
-                iter_scenarios(suite, parts=chosen, limit=options.limit, seed=options.seed)
-            )
+            scenarios = list(options.selection.choose(iter_scenarios(suite, parts=chosen)))
         self.scenarios: Sequence[Scenario] = scenarios
+        self.planned = tuple(
+            (scenario, epoch)
+            for scenario in self.scenarios
+            for epoch in range(options.epochs or scenario.epochs)
+        )
+        self._shape = shape_of(suite, settings, options)
+        self._took_up: dict[Key, Finished] = {}
+        if resumed is not None:
+            resumed.check(self._shape, suite=suite.name)
+            self._took_up = resumed.matching(self.planned)
+            for finished in self._took_up.values():
+                self.report.add(finished)
+        self._fresh: dict[Key, Finished] = {}
+        self._watch = Watch(options.limits, len(self.planned))
+        self._calls: Calls | None = None
         if staff is None:
             staff = Staff({})
-            if self.scenarios:
+            if self.num_open:
                 staff = staff_for(suite, progress=progress, teaching=teaching)
         self.staff: Staff = staff
         self._trust = trust
+
+    @property
+    def num_open(self) -> int:
+        """Results that are still to come."""
+        return len(self.planned) - len(self.report.results)
 
     @property
     def trouble(self) -> Exception | None:
         """Why the record is incomplete; None where everything was written."""
         return self._recorder.trouble if self._recorder is not None else None
 
+    @property
+    def gate(self) -> Gate:
+        """The gates that hold: the suite's, with those of the options in their place."""
+        given = self._options.gate.model_dump(exclude_none=True)
+        return self.suite.spec.gate.model_copy(update=given)
+
+    def verdict(self, *, num_regressions: int | None = None) -> Verdict:
+        """What the run comes to.
+
+        Args:
+            num_regressions: Against the baseline; None where there was none.
+        """
+        gate = self.gate
+        if gate.max_regressions is None and num_regressions is not None:
+            gate = gate.model_copy(update={"max_regressions": 0})
+        gates = check_gates(self.report, gate, num_regressions=num_regressions)
+        return conclude(self.report, gates, gate=gate, stop=self.stop)
+
+    def settle(self, verdict: Verdict) -> None:
+        """Write a verdict that took more than the run itself, such as a baseline."""
+        record = self._store.suite_run(self.id)
+        self._store.write([replace(record, status=verdict.status)])
+
     async def run(self) -> AsyncGenerator[ScenarioResult, None]:
-        """Run every scenario; each result is on record and in the report when it is yielded."""
+        """Run every scenario; each result is on record and in the report when it is yielded.
+
+        What is in flight when a limit is met still comes out.
+        """
         with (
             Recorder(self._store) as recorder,
             self._frontier() as frontier,
@@ -147,32 +163,95 @@ class Execution:
             self._recorder = recorder
             started = self._record()
             recorder.record(started)
-            runner = SuiteRunner(
-                self.staff,
-                frontier,
-                recorder=recorder,
-                options=replace(
-                    self._options.run,
-                    suite_run_id=self.id,
-                    shadow=self._options.reference is not None,
-                    timeout_s=self.suite.spec.defaults.timeout,
-                ),
-                trust=trust,
-            )
-            status = "interrupted"
+            self._count_taken_up()
+            runner = self._runner(frontier, recorder, trust)
+            status: str = "interrupted"
             try:
-                async with aclosing(runner.run(self.scenarios, epochs=self.epochs)) as results:
+                pairs = runner.run_pairs(self._todo(), keep=self._keep)
+                async with aclosing(pairs) as results:
                     async for result in results:
-                        self.report.add(result)
-                        recorder.record(self._result_record(result))
-                        yield result
-                status = "error" if self.report.errors else "passed"
+                        if self._add(result):
+                            yield result
+                        if self.stop is not None and self.stop.kind == "key":
+                            break
+                status = self.verdict().status
             finally:
                 recorder.record(self._ended(started, status))
-                await frontier.aclose()
+                if frontier is not None:
+                    await frontier.aclose()
+
+    def _runner(
+        self, frontier: Frontier | None, recorder: Recorder, trust: TrustSource | None
+    ) -> SuiteRunner:
+        options, chosen = self._options, self._options.reference
+        self._calls = None
+        if frontier is not None:
+            self._calls = Calls(
+                frontier,
+                address=self._settings.frontier.base_url or "",
+                # The reference frontier is free, and its mistakes hang on the order of its calls.
+                cache=options.cache if chosen is None else None,
+            )
+        alone = options.arm == "student-only"
+        return SuiteRunner(
+            self.staff,
+            self._calls,
+            recorder=recorder,
+            options=replace(
+                options.run,
+                suite_run_id=self.id,
+                shadow=chosen is not None and options.arm == "system",
+                trust_uncertified=alone or options.run.trust_uncertified,
+                force_escalation=options.arm == "frontier-only",
+                timeout_s=options.timeout_s or self.suite.spec.defaults.timeout,
+            ),
+            trust=trust,
+        )
+
+    def _todo(self) -> Iterator[tuple[Scenario, int]]:
+        """What is left, until a limit is met."""
+        for scenario, epoch in self.planned:
+            if self.stop is None:
+                self.stop = self._watch.stop(self.report)
+            if self.stop is not None:
+                return
+            if (scenario.id, epoch) not in self._took_up:
+                if self._options.timeout_s is not None:
+                    scenario = replace(scenario, timeout_s=self._options.timeout_s)
+                yield scenario, epoch
+
+    def _count_taken_up(self) -> None:
+        for one in self._took_up.values():
+            self._watch.count(is_error=one.status == "error", cost_microusd=one.cost_microusd)
+
+    async def _keep(self, result: ScenarioResult) -> None:
+        """Put a result on record: in the worker, so that several share a transaction."""
+        recorder = self._recorder
+        assert recorder is not None, "results come while the run goes on"
+        if self._calls is not None and self._calls.key_error is not None:
+            return  # it says nothing of the scenario, which runs again once the key is mended
+        finished = finish(result)
+        self._fresh[finished.key] = finished
+        recorder.record(to_record(finished, self.id))
+        await recorder.committed(self.id)
+
+    def _add(self, result: ScenarioResult) -> bool:
+        """Count a result; False where it does not count, since the key was rejected."""
+        if self._calls is not None and self._calls.key_error is not None:
+            self.stop = Stop("key", str(self._calls.key_error))
+        finished = self._fresh.pop((result.scenario.id, result.epoch), None)
+        if finished is None:
+            return False
+        self.report.add(finished)
+        is_error = finished.status == "error"
+        self._watch.count(is_error=is_error, cost_microusd=finished.cost_microusd)
+        return True
 
     @contextmanager
     def _trusted(self) -> Iterator[TrustSource | None]:
+        if self._options.arm != "system":
+            yield None
+            return
         if self._trust is not None or not self._options.releases:
             yield self._trust
             return
@@ -183,8 +262,11 @@ class Execution:
             trust.close()
 
     @contextmanager
-    def _frontier(self) -> Iterator[Frontier]:
+    def _frontier(self) -> Iterator[Frontier | None]:
         chosen = self._options.reference
+        if self._options.arm == "student-only":
+            yield None
+            return
         if chosen is None:
             configured = frontier_from(self._settings, self._store)
             assert configured is not None, "callers choose the reference where none is configured"
@@ -214,15 +296,25 @@ class Execution:
             )
 
     def _record(self) -> SuiteRunRecord:
-        spec = self.suite.spec.model_dump(mode="json", by_alias=True)
+        if self._resumed is not None:
+            before = self._resumed.record
+            return replace(
+                before,
+                status="running",
+                ended_at=None,
+                stop_reason=None,
+                num_total=len(self.planned),
+                num_resumed=before.num_resumed + 1,
+            )
         return SuiteRunRecord(
             id=self.id,
             suite=self.suite.name,
             suite_hash=content_hash([scenario.fingerprint for scenario in self.scenarios]),
-            config_hash=content_hash([spec, self._options.run.trust_uncertified]),
+            config_hash=self._shape.digest,
             status="running",
             started_at=datetime.now(UTC),
-            num_total=len(self.scenarios) * self.epochs,
+            num_total=len(self.planned),
+            label=self._options.label,
             argv=self._options.argv,
             environment={
                 "journeyman": version("journeyman"),
@@ -230,41 +322,37 @@ class Execution:
                 "platform": sys.platform,
                 "frontier": self._frontier_name(),
             },
+            path=str(self.suite.path.resolve()),
+            arm=self._options.arm,
+            group_id=self._options.group_id,
+            options=self._shape.options,
         )
 
     def _frontier_name(self) -> str:
         chosen = self._options.reference
+        if self._options.arm == "student-only":
+            return "none"
         if chosen is None:
             return self._settings.frontier.model or ""
         return f"reference, error rate {chosen.error_rate:g}, latency {chosen.latency_ms:g} ms"
 
     def _ended(self, started: SuiteRunRecord, status: str) -> SuiteRunRecord:
-        summary = self.report.summary()
+        results = self.report.results
+        summary = {
+            key: value
+            for key, value in self.report.summary().items()
+            if key not in ("event", "open_because")  # words, which may quote content
+        }
         return replace(
             started,
             status=status,  # type: ignore[arg-type]  # one of the words of `run`
+            stop_reason=self.stop.reason if self.stop is not None else None,
             ended_at=datetime.now(UTC),
-            num_error=len(self.report.errors),
-            num_passed=self.report.num_right,
-            num_failed=self.report.num_scenarios - self.report.num_right - len(self.report.errors),
-            cost_microusd=summary["cost_microusd"]["system"],
-        )
-
-    def _result_record(self, result: ScenarioResult) -> ScenarioResultRecord:
-        status = "error" if result.error else "passed" if result.is_right else "failed"
-        return ScenarioResultRecord(
-            suite_run_id=self.id,
-            scenario_id=result.scenario.id,
-            epoch=result.epoch,
-            scenario_hash=result.scenario.fingerprint,
-            run_id=result.run_id or None,
-            status=status,  # type: ignore[arg-type]  # mypy widens the conditional
-            metrics={
-                f"{task.agent}.{arm}": exact(task.expected, value)
-                for task in result.tasks
-                if task.expected is not None
-                for arm, value in task.given.items()
-            },
-            duration_ms=result.duration_ms,
-            reason=result.error,
+            num_passed=sum(one.status == "passed" for one in results),
+            num_failed=sum(one.status == "failed" for one in results),
+            num_error=sum(one.status == "error" for one in results),
+            num_skipped=len(self.planned)
+            - sum(one.status in ("passed", "failed", "error") for one in results),
+            cost_microusd=self.report.cost_microusd,
+            summary=summary,
         )

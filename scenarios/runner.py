@@ -28,6 +28,7 @@ from journeyman.graph.state import Context, RunInput, Task
 from journeyman.models.errors import ConfigError, JourneymanError, ModelError
 from journeyman.models.types import Answer, Attempt, FrontierReply, FrontierRequest
 from journeyman.scenarios.assembly import Staff
+from journeyman.scenarios.calls import set_epoch
 from journeyman.scenarios.evaluating import evaluate
 from journeyman.scenarios.judging import judged
 from journeyman.scenarios.metrics import Given
@@ -192,6 +193,7 @@ class SuiteRunner:
     async def _one(self, scenario: Scenario, epoch: int) -> ScenarioResult:
         if scenario.skip is not None:
             return ScenarioResult(scenario, epoch, skipped=scenario.skip)
+        set_epoch(epoch)
         start = time.perf_counter()
         said: list[tuple[Scenario, Heard]] = []
         timeout_s = scenario.timeout_s or self._options.timeout_s

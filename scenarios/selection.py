@@ -83,13 +83,22 @@ class Selection:
 
     def matches(self, scenario: Scenario) -> bool:
         """Is it asked for, limit and shard aside?"""
-        if self.ids and scenario.id not in self.ids:
+        return self._matches(scenario.id, scenario.tags)
+
+    def has(self, scenario_id: str, tags: Sequence[str]) -> bool:
+        """Is a scenario with this id and these tags asked for, limit aside?"""
+        if self.shard is not None and not parse_shard(self.shard).has(scenario_id):
             return False
-        if self.tags and not set(self.tags) & set(scenario.tags):
+        return self._matches(scenario_id, tags)
+
+    def _matches(self, scenario_id: str, tags: Sequence[str]) -> bool:
+        if self.ids and scenario_id not in self.ids:
+            return False
+        if self.tags and not set(self.tags) & set(tags):
             return False
         if self.keyword is None:
             return True
-        return parse_keyword(self.keyword)([scenario.id.lower(), *map(str.lower, scenario.tags)])
+        return parse_keyword(self.keyword)([scenario_id.lower(), *map(str.lower, tags)])
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-compatible data, for the record."""

@@ -118,12 +118,13 @@ def _refuse_taught(opened: Store, store: Path) -> None:
 
 def _pass(settings: Settings, opened: Store, part: str, limit: int | None) -> Report:
     from journeyman.cli.execute import execute
-    from journeyman.scenarios.execution import ExecutionOptions, ReferenceOptions
+    from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
     from journeyman.scenarios.paths import find_suite
+    from journeyman.scenarios.selection import Selection
 
     options = ExecutionOptions(
         parts=(part,),
-        limit=limit,
+        selection=Selection(limit=limit),
         reference=ReferenceOptions(error_rate=ERROR_RATE, latency_ms=LATENCY_MS),
         argv=("demo",),
     )

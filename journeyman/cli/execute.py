@@ -12,7 +12,7 @@ from journeyman.cli.progress import Progress
 
 if TYPE_CHECKING:
     from journeyman.graph.settings import Settings
-    from journeyman.scenarios.execution import ExecutionOptions
+    from journeyman.scenarios.options import ExecutionOptions
     from journeyman.scenarios.report import Report
     from journeyman.scenarios.runner import ScenarioResult
     from journeyman.traces.store import Store
@@ -49,7 +49,7 @@ def execute(
         )
 
     async def run() -> None:
-        total = len(execution.scenarios) * execution.epochs
+        total = execution.num_open
         with Progress("scenarios", total, quiet=json) as progress:
             async with aclosing(execution.run()) as results:
                 async for result in results:
@@ -62,7 +62,7 @@ def execute(
             asyncio.run(run())
         except KeyboardInterrupt:
             done = execution.report.num_scenarios
-            talk(f"Stopped after {done} of {len(execution.scenarios) * execution.epochs}.")
+            talk(f"Stopped after {done} of {len(execution.planned)}.")
             raise
     if execution.trouble is not None:
         talk(f"The record is incomplete: {execution.trouble}")

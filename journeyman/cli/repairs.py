@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from journeyman.scenarios.estimates import Estimate
-    from journeyman.scenarios.execution import ExecutionOptions
+    from journeyman.scenarios.options import ExecutionOptions
     from journeyman.scenarios.repairs import Figures, Repairs
 
 
@@ -35,7 +35,7 @@ def compare_repairs(path: Path, options: ExecutionOptions, *, quiet: bool) -> Re
     if settings is None or not settings.baselines:
         return None
     parts = options.parts if options.parts is not None else default_parts(suite)
-    chosen = iter_scenarios(suite, parts=parts, limit=options.limit, seed=options.seed)
+    chosen = options.selection.choose(iter_scenarios(suite, parts=parts))
     scenarios = [scenario for scenario in chosen if "debugging" in scenario.expected]
     if not scenarios:
         return None

@@ -57,9 +57,10 @@ def run(
     from journeyman.cli.repairs import compare_repairs, render_repairs
     from journeyman.graph.settings import load_settings
     from journeyman.models.errors import ConfigError
-    from journeyman.scenarios.execution import ExecutionOptions, ReferenceOptions
+    from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
     from journeyman.scenarios.paths import find_suite
     from journeyman.scenarios.runner import RunOptions
+    from journeyman.scenarios.selection import Selection
     from journeyman.traces.store import Store
 
     settings = load_settings()
@@ -71,8 +72,7 @@ def run(
         )
     options = ExecutionOptions(
         parts=part,
-        limit=limit,
-        seed=seed,
+        selection=Selection(limit=limit, seed=seed),
         reference=ReferenceOptions(error_rate, latency_ms, seed=seed) if stand_in else None,
         run=RunOptions(concurrency=jobs, trust_uncertified=trust_uncertified),
         argv=tuple(sys.argv[1:]),

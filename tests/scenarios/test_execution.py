@@ -10,10 +10,12 @@ import pytest
 
 from journeyman.graph.settings import Settings
 from journeyman.models.reference_frontier import Failures
-from journeyman.scenarios.execution import Execution, ExecutionOptions, ReferenceOptions
+from journeyman.scenarios.execution import Execution
+from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
 from journeyman.scenarios.paths import find_suite
 from journeyman.scenarios.report import percentile
 from journeyman.scenarios.runner import RunOptions, ScenarioResult
+from journeyman.scenarios.selection import Selection
 from journeyman.scenarios.suite import load_suite
 from journeyman.traces.store import Store
 
@@ -132,7 +134,7 @@ def test_a_scenario_that_takes_too_long_is_an_error_and_the_rest_goes_on(
 
 
 def test_the_router_plans_the_desk_and_its_wrong_plans_cost_the_system(store: Store) -> None:
-    options = ExecutionOptions(parts=("test", "stream"), limit=24)
+    options = ExecutionOptions(parts=("test", "stream"), selection=Selection(limit=24))
     execution, results = execute(find_suite("desk"), store, options)
     summary = execution.report.summary()
     assert summary["n"] == 24

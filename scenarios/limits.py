@@ -1,0 +1,125 @@
+"""When a suite run stops before its end: money, time, errors, the first failure.
+
+What is in flight when a limit is met still finishes and counts, so that what was paid for is kept;
+a cost may therefore pass its limit by what those scenarios cost.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from journeyman.models.errors import ConfigError
+from journeyman.scenarios.report import Report
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take; None is no limit.
+
+    Attributes:
+        max_cost_usd: Of all answers, those of the run that it resumes included.
+        max_time_s: Wall time of this process.
+        max_errors: Scenarios that may end in an error before the run stops: more than that stop it.
+        max_error_share: The same as a share of all that are planned.
+        fail_fast: Stop at the first scenario that fails the run.
+    """
+
+    max_cost_usd: float | None = None
+    max_time_s: float | None = None
+    max_errors: int | None = None
+    max_error_share: float | None = None
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run stopped early.
+
+    Attributes:
+        kind: `cost`, `time`, `errors`, `failure` or `key`.
+        reason: In one sentence.
+    """
+
+    kind: str
+    reason: str
+
+
+class Watch:
+    """Looks after the limits of one run.
+
+    Args:
+        limits: What it may take.
+        num_planned: How many results there will be at the end.
+    """
+
+    def __init__(self, limits: Limits, num_planned: int) -> None:
+        self._limits = limits
+        self._num_planned = num_planned
+        self._started = time.monotonic()
+        self._num_errors = 0
+        self._num_unpriced = 0
+        self._cost = 0
+
+    def count(self, *, is_error: bool, cost_microusd: int | None) -> None:
+        """One more result."""
+        self._num_errors += is_error
+        self._num_unpriced += cost_microusd is None
+        self._cost += cost_microusd or 0
+
+    def stop(self, report: Report) -> Stop | None:
+        """Why the run should stop now; None to go on."""
+        limits = self._limits
+        if limits.max_time_s is not None and self.seconds >= limits.max_time_s:
+            return Stop("time", f"--max-time of {limits.max_time_s:g} s is over.")
+        if limits.max_cost_usd is not None:
+            if self._num_unpriced:
+                return Stop(
+                    "cost",
+                    "The price of an answer is not known, so --max-cost cannot be kept; set "
+                    "[frontier.price] in the settings, or leave --max-cost out.",
+                )
+            if self._cost >= limits.max_cost_usd * 1e6:
+                return Stop("cost", f"--max-cost of ${limits.max_cost_usd:g} is spent.")
+        allowed = self._allowed_errors()
+        if allowed is not None and self._num_errors > allowed:
+            return Stop("errors", f"{self._num_errors} scenarios ended in an error (--max-errors).")
+        if limits.fail_fast:
+            return self._first_failure(report)
+        return None
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self._started
+
+    def _allowed_errors(self) -> float | None:
+        if self._limits.max_errors is not None:
+            return self._limits.max_errors
+        if self._limits.max_error_share is not None:
+            return self._limits.max_error_share * self._num_planned
+        return None
+
+    def _first_failure(self, report: Report) -> Stop | None:
+        counts = report.counts
+        if not counts.get("error") and not counts.get("failed"):
+            return None
+        for one in report.results:
+            if one.outcome == "error" or (one.outcome == "failed" and one.is_test):
+                return Stop("failure", f"{one.scenario_id!r} did not pass (--fail-fast).")
+        return None
+
+
+def parse_max_errors(written: str | None) -> tuple[int | None, float | None]:
+    """`--max-errors` as a number and as a share: `5` or `10%`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if written is None:
+        return None, None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", written.strip())
+    if found is None or (found[2] and float(found[1]) > 100) or (not found[2] and "." in found[1]):
+        raise ConfigError(f"--max-errors {written!r} is no number; write it as 5 or as 10%.")
+    return (None, float(found[1]) / 100) if found[2] else (int(found[1]), None)
