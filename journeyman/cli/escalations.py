@@ -12,7 +12,14 @@ import typer
 
 from journeyman.cli.cases import ENTRY_HEADERS, entry_row, plain_case, render_case
 from journeyman.cli.console import ExitCode, emit, say, table, talk
-from journeyman.cli.options import JsonOption, StoreOption, open_store, store_target
+from journeyman.cli.options import (
+    AgentOption,
+    JsonOption,
+    LimitOption,
+    StoreOption,
+    open_store,
+    store_target,
+)
 
 if TYPE_CHECKING:
     from journeyman.cli.reviewing import Answers
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="""What went to the frontier, and what people say of its answers.
 
-A person's answer is a better label than the frontier's: the next round teaches and certifies by it.
-
 Examples:
 
   journeyman escalations list --agent extraction --review pending
@@ -31,12 +36,13 @@ Examples:
   journeyman escalations show 0199a1b2-c3d4-7abc
 
   journeyman escalations review
+
+A person's answer is a better label than the frontier's: the next round teaches and certifies by it.
 """,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-AgentOption = Annotated[str | None, typer.Option(help="Only this sub-agent's.")]
 ReasonName = Literal[
     "uncertified", "low_confidence", "invalid_output", "audit", "forced", "student_error"
 ]
@@ -55,7 +61,7 @@ def list_escalations(
         Literal["pending", "approved", "edited", "rejected"] | None,
         typer.Option(help="Only those with this verdict."),
     ] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="How many; 0 for all.")] = 20,
+    limit: LimitOption = 20,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:

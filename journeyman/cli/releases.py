@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from journeyman.cli.console import ExitCode, emit, say, table, talk
-from journeyman.cli.options import JsonOption, StoreOption, open_store, store_target
+from journeyman.cli.options import (
+    AgentArgument,
+    AgentFilter,
+    DataOption,
+    JsonOption,
+    NoteOption,
+    ReleaseArgument,
+    StoreOption,
+    open_store,
+    store_target,
+)
 
 if TYPE_CHECKING:
     from journeyman.traces.registry import Change, Registry, ReleaseEntry
 
 app = typer.Typer(
     help="""Which students are there, which one answers, and how far it is trusted.
-
-A running graph follows within a second; nothing needs a restart.
 
 Examples:
 
@@ -27,22 +35,17 @@ Examples:
   journeyman releases promote extraction@1a2b3c4d
 
   journeyman releases rollback extraction
+
+A running graph follows within a second; nothing needs a restart.
 """,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Data directory; default: the settings'."),
-]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Kept with the change.")]
-ReleaseArgument = Annotated[str, typer.Argument(help="Id of a release, or how it starts.")]
-
 
 @app.command("list")
 def list_releases(
-    agent: Annotated[str | None, typer.Argument(help="Only this sub-agent's.")] = None,
+    agent: AgentFilter = None,
     store: StoreOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -116,7 +119,7 @@ def show_release(
 @app.command("promote")
 def promote(
     release: ReleaseArgument,
-    reason: ReasonOption = None,
+    reason: NoteOption = None,
     store: StoreOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -137,8 +140,8 @@ def promote(
 
 @app.command("rollback")
 def rollback(
-    agent: Annotated[str, typer.Argument(help="Name of the sub-agent.")],
-    reason: ReasonOption = None,
+    agent: AgentArgument,
+    reason: NoteOption = None,
     store: StoreOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -179,7 +182,7 @@ def suspend(
 @app.command("resume")
 def resume(
     release: ReleaseArgument,
-    reason: ReasonOption = None,
+    reason: NoteOption = None,
     store: StoreOption = None,
     data: DataOption = None,
     json: JsonOption = False,

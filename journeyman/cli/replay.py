@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from journeyman.cli.console import ExitCode, emit, say, table, talk
-from journeyman.cli.options import JsonOption, StoreOption, open_store
+from journeyman.cli.options import AgentArgument, JsonOption, StoreOption, open_store
 
 if TYPE_CHECKING:
     from journeyman.traces.attempts import Attempted
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    agent: Annotated[str, typer.Argument(help="Name of the sub-agent.")],
+    agent: AgentArgument,
     max_error: Annotated[
         float, typer.Option("--max-error", help="Error that you can live with, in (0, 1).")
     ] = 0.05,
@@ -51,8 +51,6 @@ def replay(
 ) -> None:
     """Redraw cost against quality from recorded attempts; no model is called.
 
-    Exit code 0 where the target can be certified, 1 where it cannot, 5 where there are no labels.
-
     Examples:
 
       journeyman replay extraction --max-error 0.02
@@ -60,6 +58,8 @@ def replay(
       journeyman replay retrieval --kind selective --max-error 0.1 --delta 0.1
 
       journeyman replay extraction --release extraction@1a2b --json | jq .asked
+
+    Exit code 0 where the target can be certified, 1 where it cannot, 5 where there are no labels.
     """
     from journeyman.graph.settings import load_settings
     from journeyman.models.bounds import check_share

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import ExitCode, emit, say, table, talk
-from journeyman.cli.options import JsonOption, StoreOption, open_store
+from journeyman.cli.options import AgentFilter, DataOption, JsonOption, StoreOption, open_store
 from journeyman.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ ALL = "all"
 
 
 def round_(
-    agent: Annotated[str, typer.Argument(help="Name of the sub-agent, or `all`.")],
+    agent: Annotated[
+        str, typer.Argument(autocompletion=completion.agents, help="Name, or `all`.")
+    ],
     suite: Annotated[
         str,
         typer.Option(
@@ -56,10 +59,7 @@ def round_(
         typer.Option("--kind", help="joint: of all tasks; selective: of those accepted."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of training; default: the settings'.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="Data directory; default: the settings'."),
-    ] = None,
+    data: DataOption = None,
     restart: Annotated[
         bool,
         typer.Option("--restart", help="Give an interrupted round up and begin a new one."),
@@ -68,9 +68,6 @@ def round_(
     json: JsonOption = False,
 ) -> None:
     """One round: teach a student from what was escalated, prove what can be proved, decide.
-
-    A round that was interrupted goes on where it stopped. Exit code 0 where a release was promoted
-    or nothing better was found, 1 where the new student was rejected, 3 where a round failed.
 
     Examples:
 
@@ -81,6 +78,9 @@ def round_(
       journeyman round routing --suite my.yaml --json
 
       journeyman round extraction --restart
+
+    A round that was interrupted goes on where it stopped. Exit code 0 where a release was promoted
+    or nothing better was found, 1 where the new student was rejected, 3 where a round failed.
     """
     from journeyman.graph.round_state import options_from
     from journeyman.graph.settings import load_settings
@@ -244,7 +244,7 @@ def _number(value: float | None, form: str = ".3f") -> str:
 
 @app.command("list")
 def list_rounds(
-    agent: Annotated[str | None, typer.Argument(help="Only this sub-agent's.")] = None,
+    agent: AgentFilter = None,
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
