@@ -55,14 +55,14 @@ def curve(
 ) -> None:
     """Stream a suite through the graph, run a round after each part, and measure on its test set.
 
-    The frontier is the reference frontier, a stand-in that answers from the suite's references.
-    With several seeds `--json` writes one curve for each line.
-
     Examples:
 
       journeyman curve banking77 --rounds 5 --tasks-per-round 1600 --plot curve.svg
 
       journeyman curve snips --seed 0 --seed 1 --seed 2 --json curve.jsonl
+
+    The frontier is the reference frontier, a stand-in that answers from the suite's references.
+    With several seeds `--json` writes one curve for each line.
     """
     from journeyman.models.bounds import check_share
     from journeyman.models.errors import ConfigError

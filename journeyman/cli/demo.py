@@ -38,13 +38,13 @@ def demo(
 ) -> None:
     """Run the bug-report desk cold, teach its students one round, and run it again.
 
-    Students are taught by the reports of one part and measured on those of another.
-
     Examples:
 
       journeyman demo
 
       journeyman demo --no-rounds --limit 40 --store /tmp/demo.db
+
+    Students are taught by the reports of one part and measured on those of another.
     """
     from journeyman.cli.figures import render, render_pair
     from journeyman.scenarios.execution import REFERENCE_PRICE

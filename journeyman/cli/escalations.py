@@ -155,8 +155,6 @@ def review_escalations(
 ) -> None:
     """Say what the right answer is. Without an id: the queue, one by one, disagreements first.
 
-    An edited answer is checked against the sub-agent's output type before it is kept.
-
     Examples:
 
       journeyman escalations review                    a to approve, e to edit, q to stop
@@ -166,6 +164,8 @@ def review_escalations(
       journeyman escalations review 0199a1b2-c3d4-7abc --edit answer.json --note "total was net"
 
       jq .values.total=42 answer.json | journeyman escalations review 0199a1b2-c3d4-7abc --edit -
+
+    An edited answer is checked against the sub-agent's output type before it is kept.
     """
     from journeyman.cli.reviewing import Answers
     from journeyman.traces.reviews import find_case
