@@ -14,6 +14,9 @@ try:  # Datasette 1.0 asks about resources, 0.65 about names
 except ImportError:
     DatabaseResource = None
 
+IS_OLD_LINE = DatabaseResource is None
+"""This is Datasette 0.65."""
+
 _OURS = "SELECT value FROM schema_info WHERE key = 'app'"
 
 
@@ -45,7 +48,7 @@ async def is_trace_store(database: Any) -> bool:
 async def may_view(datasette: Any, request: Any, database: Any) -> bool:
     """Whether Datasette's own permissions let this visitor see the database."""
     allowed: bool
-    if DatabaseResource is None:
+    if IS_OLD_LINE:
         allowed = await datasette.permission_allowed(
             request.actor, "view-database", resource=database.name, default=True
         )

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any
 
 PLUGIN = "journeyman"
+
+
+def digest_of(token: str) -> str:
+    """What is compared in place of a token."""
+    return sha256(token.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +23,8 @@ class Options:
         write: Reviews and stars may be kept.
         hosts: Names under which the viewer may be reached, besides loopback's.
         any_address: It may also be reached by any IP address, since it listens beyond loopback.
-        token: What a visitor must show; None on loopback, or where going without was asked for.
+        token_sha256: Digest of what a visitor must show, since Datasette shows its configuration;
+            None on loopback, or where going without was asked for.
         note: Shown on every page, e.g. that this is a copy and of when.
         time_limit_ms: After so long a page's query is given up.
     """
@@ -25,7 +32,7 @@ class Options:
     write: bool = False
     hosts: tuple[str, ...] = ()
     any_address: bool = False
-    token: str | None = None
+    token_sha256: str | None = None
     note: str = ""
     time_limit_ms: int = 5_000
 

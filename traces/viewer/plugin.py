@@ -14,7 +14,8 @@ import pluggy
 from markupsafe import Markup
 
 from journeyman.traces.viewer import routes
-from journeyman.traces.viewer.gate import is_trace_store, trace_database
+from journeyman.traces.viewer.gate import IS_OLD_LINE, is_trace_store, trace_database
+from journeyman.traces.viewer.questions import QUESTIONS
 from journeyman.traces.viewer.rendering import plain, short
 from journeyman.traces.viewer.safety import Safety
 from journeyman.traces.viewer.visit import ROOT
@@ -79,3 +80,30 @@ def render_cell(
         return Markup('<a href="{}">{}</a>').format(target, plain(short(value)))
 
     return cell
+
+
+@hookimpl
+def canned_queries(datasette: Any, database: str) -> Callable[[], Awaitable[dict[str, Any]]]:
+    """The named questions, for the 0.65 line."""
+
+    async def queries() -> dict[str, Any]:
+        if not await is_trace_store(datasette.get_database(database)):
+            return {}
+        return {name: {"title": title, "sql": sql} for name, (title, sql) in QUESTIONS.items()}
+
+    return queries
+
+
+@hookimpl
+def startup(datasette: Any) -> Callable[[], Awaitable[None]]:
+    """The named questions, for the 1.0 line."""
+
+    async def add() -> None:
+        if IS_OLD_LINE:
+            return
+        for name, database in datasette.databases.items():
+            if not name.startswith("_") and await is_trace_store(database):
+                for question, (title, sql) in QUESTIONS.items():
+                    await datasette.add_query(name, question, sql, title=title, is_trusted=True)
+
+    return add

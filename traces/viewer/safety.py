@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from journeyman.traces.viewer.gate import trace_database
-from journeyman.traces.viewer.options import Options
+from journeyman.traces.viewer.options import Options, digest_of
 from journeyman.traces.viewer.visit import ROOT
 
 Message = MutableMapping[str, Any]
@@ -75,7 +75,7 @@ class Safety:
         if refusal is not None:
             await _respond(send, *refusal)
             return
-        if self._options.token is not None and not self._is_known(headers):
+        if self._options.token_sha256 is not None and not self._is_known(headers):
             await self._ask_for_token(scope, send)
             return
         await self._app(scope, receive, _with_headers(send, self._policy(scope)))
@@ -107,24 +107,25 @@ class Safety:
         return address.is_loopback or self._options.any_address
 
     def _is_known(self, headers: Mapping[str, str]) -> bool:
-        token = self._options.token or ""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         shown = given.strip() if scheme.lower() == "bearer" else _cookie(headers)
-        return hmac.compare_digest(shown.encode(), token.encode())
+        return self._is_token(shown)
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(digest_of(given), self._options.token_sha256 or "")
 
     async def _ask_for_token(self, scope: Message, send: Send) -> None:
         """Move the token from the address into a cookie, once; or say what is missing."""
         pairs = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         given = dict(pairs).get("token", "")
-        token = self._options.token or ""
-        if scope["method"] == "GET" and hmac.compare_digest(given.encode(), token.encode()):
+        if scope["method"] == "GET" and self._is_token(given):
             kept = urlencode([pair for pair in pairs if pair[0] != "token"])
             path = scope.get("raw_path") or scope["path"].encode()
             # One slash: two would name another server.
             target = "/" + path.decode("latin-1").partition("?")[0].lstrip("/")
             extra = {
                 "location": target + (f"?{kept}" if kept else ""),
-                "set-cookie": f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax",
+                "set-cookie": f"{COOKIE}={given}; Path=/; HttpOnly; SameSite=Lax",
             }
             await _respond(send, 303, "", extra)
             return
