@@ -59,6 +59,9 @@ lint: $(STAMP)  ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP)  ## Make the pages of commands and settings from the code
+	$(BIN)/python -m journeyman.cli.reference docs
+
 bench: $(STAMP) sandbox  ## Measure speed as ratios in one run
 	$(BIN)/python benchmarks/run.py
 

@@ -24,6 +24,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     FILE_VARIABLE: "The settings file, instead of searching for one.",
     "JOURNEYMAN_DATA": "The folder of public data sets that suites refer to.",
     "JOURNEYMAN_CACHE": "Where converted base models and embedded passages are kept.",
+    "JOURNEYMAN_VIEW_TOKEN": "What visitors of the viewer must show, beyond this machine.",
 }
 """Variables of ours that are no settings, and what they mean."""
 

@@ -47,9 +47,6 @@ def view(
 ) -> None:
     """The trace viewer: runs, escalations, trust, suites and rounds, in a browser.
 
-    It reads the live file, so that a reload shows what has come since. Nobody but this machine
-    reaches it unless --host says so; then visitors need a token, and may not write SQL.
-
     Examples:
 
       journeyman view
@@ -57,6 +54,9 @@ def view(
       journeyman view --store .journeyman/demo.db --write
 
       journeyman view --host 0.0.0.0 --allow-host traces.example.org --no-open
+
+    It reads the live file, so that a reload shows what has come since. Nobody but this machine
+    reaches it unless --host says so; then visitors need a token, and may not write SQL.
     """
     import_viewer()
     from journeyman.traces.viewer import app
