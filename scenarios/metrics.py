@@ -14,6 +14,7 @@ How each metric is counted:
 - `accuracy`: the set of routes is just the expected one. `out_of_scope`: accuracy where routes are
   expected, and the share of scenarios without routes that were given none.
 - `tests_passed`: share of repairs that pass the judging tests.
+- `agreement`: share of answers that a sub-agent of a user's own calls the same as the expected one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from journeyman.models.types import Span, canonical_json
 from journeyman.scenarios.estimates import Estimate, Floats, bootstrap, mean, share
 from journeyman.scenarios.scenario import (
     Expected,
+    ExpectedOutput,
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
@@ -101,7 +103,7 @@ def evaluate_judged(metric: MetricName, judged: Sequence[Judgement]) -> dict[str
             return _retrieval(metric, judged)
         case "accuracy" | "out_of_scope":
             return _routing(metric, judged)
-        case "tests_passed":
+        case "tests_passed" | "agreement":
             return {metric: _share_exact(judged)}
 
 
@@ -115,7 +117,7 @@ def exact(expected: Expected, given: Given) -> bool:
             return recall_at(expected.grades, _ranking(given), 1) > 0
         case ExpectedRoutes():
             return given is not None and _routes(given) == expected.routes
-        case ExpectedTests():
+        case ExpectedTests() | ExpectedOutput():
             return given is True
 
 

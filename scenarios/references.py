@@ -7,7 +7,7 @@ frontier's business, by its stated error rate.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from journeyman.agents.base import Agent
@@ -20,6 +20,7 @@ from journeyman.models.reference_frontier import Reference
 from journeyman.scenarios.assembly import Staff
 from journeyman.scenarios.scenario import (
     Expected,
+    ExpectedOutput,
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
@@ -40,12 +41,14 @@ def references(
         mistakes: Take care that wrong repairs are believable, which runs some programs. Without it
             a wrong repair is the program as it was.
     """
+    scenarios = list(scenarios)
     return list(_references(staff, scenarios, seed, mistakes))
 
 
 def _references(
-    staff: Staff, scenarios: Iterable[Scenario], seed: int, mistakes: bool
+    staff: Staff, scenarios: Sequence[Scenario], seed: int, mistakes: bool
 ) -> Iterator[Reference]:
+    outputs = _outputs(scenarios)
     for scenario in scenarios:
         for name, agent in staff.everyone.items():
             expected = scenario.expected.get(name)
@@ -66,8 +69,29 @@ def _references(
                     code = task.code if wrong_code is None else wrong_code
                     yield Reference(right, agent.reference_answer(code), task_key=key)
                 continue
+            if isinstance(expected, ExpectedOutput):
+                yield _reference(key, expected, outputs[name], random.Random(f"{seed}:{key}"))
+                continue
             right, wrong = _answers(agent, task, expected, random.Random(f"{seed}:{key}"))
             yield Reference(right, wrong, task_key=key)
+
+
+def _outputs(scenarios: Iterable[Scenario]) -> dict[str, list[Any]]:
+    """What sub-agents of a user's own are expected to answer, by name."""
+    found: dict[str, list[Any]] = {}
+    for scenario in scenarios:
+        for name, expected in scenario.expected.items():
+            if isinstance(expected, ExpectedOutput):
+                found.setdefault(name, []).append(expected.value)
+    return found
+
+
+def _reference(
+    key: str, expected: ExpectedOutput, all_of_them: Sequence[Any], rng: random.Random
+) -> Reference:
+    """The answer to another task is a believable mistake; without one, nothing that fits is."""
+    others = [value for value in all_of_them if value != expected.value]
+    return Reference(expected.value, rng.choice(others) if others else {}, task_key=key)
 
 
 def task_for(agent: Agent[Any, Any], scenario: Scenario) -> Any | None:

@@ -193,7 +193,7 @@ class Report:
         figures = self.agents.get(agent)
         if figures is None or not figures.judged[arm]:
             return {}
-        return evaluate_judged(self._suite.metric_for(agent), figures.judged[arm])  # type: ignore[arg-type]  # agents of a suite have the suite's names
+        return evaluate_judged(self._suite.metric_for(agent), figures.judged[arm])
 
     def headline(self, agent: str, arm: Arm) -> Estimate | None:
         """The sub-agent's first metric in one arm; None where it was not measured."""

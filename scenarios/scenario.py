@@ -132,7 +132,18 @@ class Resume:
     value: Any = None
 
 
-Expected = ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
+@dataclass(frozen=True, slots=True)
+class ExpectedOutput:
+    """What a sub-agent of a user's own should answer; its `agrees` judges.
+
+    Attributes:
+        value: Its output, as JSON-compatible data.
+    """
+
+    value: Any
+
+
+Expected = ExpectedOutput | ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
 
 
 @dataclass(frozen=True, slots=True)
