@@ -19,6 +19,7 @@ The tree:
     + TraceError              .path
     |   + AlreadyReviewed     somebody gave a verdict in the meantime
     |   + CorruptRecord
+    |   + StoreUnreachable    its server does not answer, and may come back
     |   + SchemaTooNew        the file was written by a newer Journeyman
     + EscalationFailed        the frontier failed too; the record is kept
     + LoopDetected            step budget spent, or a task repeated itself

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -21,11 +21,13 @@ from sqlalchemy.exc import (
     IntegrityError,
     InterfaceError,
     NoSuchModuleError,
+    OperationalError,
     ProgrammingError,
     StatementError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from journeyman.models.errors import CorruptRecord, TraceError
+from journeyman.models.errors import CorruptRecord, StoreUnreachable, TraceError
 
 ResultT = TypeVar("ResultT")
 
@@ -37,8 +39,38 @@ BUSY_TIMEOUT_SECONDS = 2.0
 
 JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
 
+POOL_SIZE = 5
+"""Connections to a server that are kept open; at most three times as many are used at once."""
+
+_SERVER_DEFAULTS = {
+    "application_name": "journeyman",
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed after these seconds (and milliseconds).
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+_SERVER_SETTINGS = (
+    # Whoever waits longer begins anew, as with SQLite; whoever was stopped while it held a lock
+    # (a suspended machine, a debugger) loses it.
+    f"SET lock_timeout = '{BUSY_TIMEOUT_SECONDS:g}s'",
+    "SET idle_in_transaction_session_timeout = '60s'",
+)
+
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SERIALIZATION = {"40001", "40P01", "55P03"}  # PostgreSQL: serialization, deadlock, lock timeout
+_GONE = {"57P01", "57P02", "57P03"}  # PostgreSQL: shutting down, crashed, starting up
+
+_SERVER_TEXTS = {
+    "25006": "is a read-only copy: give the address of the primary server",
+    "3D000": "does not exist: make it with `createdb`",
+    "42501": "may not be used like this by its user: grant what docs/postgres.md names",
+    "53100": "has no room left on the server's disk: make room and try again",
+    "53300": "has no connection left: raise the server's max_connections, or run fewer processes",
+    "57014": "took too long for the server's statement_timeout: raise it for this user",
+}
 
 
 def parse_url(target: str | Path) -> URL:
@@ -78,7 +110,8 @@ def describe(url: URL) -> str:
     """The store's name in messages, without a password."""
     path = sqlite_path(url)
     # The query may hold a password as well, and is not needed to tell stores apart.
-    return repr(str(path) if path else url.set(query={}).render_as_string(hide_password=True))
+    plain = url.set(drivername=url.get_backend_name(), query={})
+    return repr(str(path) if path else plain.render_as_string(hide_password=True))
 
 
 def make_engine(url: URL, *, mode: str = "rwc") -> Engine:
@@ -94,13 +127,7 @@ def make_engine(url: URL, *, mode: str = "rwc") -> Engine:
     """
     path = sqlite_path(url)
     if path is None:
-        try:
-            return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        except (ModuleNotFoundError, NoSuchModuleError) as error:
-            raise TraceError(
-                f"The driver for {describe(url)} is missing: "
-                "run `pip install 'journeyman[postgres]'`."
-            ) from error
+        return _server_engine(url)
     # Parameters hold content, which has no business in a traceback.
     option = "immutable=1" if mode == "immutable" else f"mode={mode}"
     uri = f"file:{quote(str(path))}?{option}"
@@ -119,6 +146,61 @@ def make_engine(url: URL, *, mode: str = "rwc") -> Engine:
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _server_engine(url: URL) -> Engine:
+    defaults = {name: value for name, value in _SERVER_DEFAULTS.items() if name not in url.query}
+    try:
+        engine = create_engine(
+            url,
+            connect_args=defaults,
+            pool_size=POOL_SIZE,
+            max_overflow=2 * POOL_SIZE,
+            pool_timeout=BUSY_TIMEOUT_SECONDS,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise TraceError(
+            f"The driver for {describe(url)} is missing: run `pip install 'journeyman[postgres]'`."
+        ) from error
+
+    def set_up(connection: Any, _record: Any) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise TraceError(
+                f"Trace store {describe(url)} keeps text as {encoding}, which cannot hold every "
+                "character: make the database with `createdb --template template0 --encoding UTF8`."
+            )
+        for setting in _SERVER_SETTINGS:
+            connection.execute(setting)
+        connection.commit()
+
+    event.listen(engine, "connect", set_up)
+    return engine
+
+
+def reading(url: URL) -> dict[str, Any]:
+    """Execution options of a connection whose transaction only reads, and sees one moment."""
+    if sqlite_path(url) is not None:
+        return {WRITE: False}
+    return {WRITE: False, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def take_turns(connection: Connection, subject: str) -> None:
+    """Wait until no other transaction is about the same subject; hold it until this one ends.
+
+    On a server only: SQLite has one writer at a time anyway. Call it before anything is read that
+    the transaction decides by.
+
+    Args:
+        connection: In a write transaction.
+        subject: Any text, such as `releases of extraction`.
+    """
+    if connection.dialect.name != "sqlite":
+        # Two subjects of one hash wait for each other in vain, which does no harm.
+        lock = func.pg_advisory_xact_lock(func.hashtextextended(f"journeyman {subject}", 0))
+        connection.execute(select(lock))
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -143,7 +225,7 @@ def retry(work: Callable[[], ResultT], *, url: URL, busy_seconds: float) -> Resu
     while True:
         try:
             return work()
-        except (DBAPIError, sqlite3.Error) as error:
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
             if not _is_busy(error):
                 raise translate(error, url) from error
             if time.monotonic() >= deadline:
@@ -181,6 +263,13 @@ def translate(error: Exception, url: URL) -> TraceError:
         return CorruptRecord(message, path=path)
     elif code == sqlite3.SQLITE_IOERR:
         text = f"The disk that holds trace store {name} failed ({said}): check it and try again."
+    elif path is None and _is_gone(error):
+        return StoreUnreachable(
+            f"Trace store {name} does not answer ({said}): check that its server runs, and its "
+            "address, user and password."
+        )
+    elif path is None and (hint := _SERVER_TEXTS.get(_sqlstate(cause))):
+        text = f"Trace store {name} {hint}."
     else:
         kind = type(cause).__name__
         text = (
@@ -200,12 +289,30 @@ def is_about_content(error: Exception) -> bool:
     return isinstance(cause, (StatementError, OverflowError))
 
 
+def _is_gone(error: Exception) -> bool:
+    state = _sqlstate(_cause(error))
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # A connection that was never made has no state to tell.
+    return (
+        state in _GONE
+        or state.startswith("08")
+        or (not state and isinstance(error, OperationalError))
+    )
+
+
+def _sqlstate(cause: BaseException) -> str:
+    return getattr(cause, "sqlstate", None) or ""
+
+
 def _is_busy(error: Exception) -> bool:
+    if isinstance(error, PoolTimeout):
+        return True  # every connection of this process is in use
     cause = _cause(error)
     if isinstance(cause, sqlite3.Error):
         # Errors that Python's own module raises carry no code.
         return (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF in _BUSY
-    return getattr(cause, "sqlstate", None) in _SERIALIZATION
+    return _sqlstate(cause) in _SERIALIZATION
 
 
 def _cause(error: Exception) -> BaseException:

@@ -16,6 +16,7 @@ from journeyman.models.errors import TraceError
 from journeyman.traces import reads
 from journeyman.traces.collect import CERTIFYING
 from journeyman.traces.curate import Curation
+from journeyman.traces.engine import take_turns
 from journeyman.traces.labels import Drop, LabelledTask, Origin, Part
 from journeyman.traces.payloads import HIDDEN, digest, encode
 from journeyman.traces.records import new_id, now
@@ -71,11 +72,12 @@ class ExampleStore:
         ]
 
         def work(connection: Connection) -> int:
-            for agent in agents:
+            for agent in sorted(agents):
+                take_turns(connection, f"examples of {agent}")
                 _refuse_to_move(_splits(connection, agent), rows, agent, self._store.name)
             if payloads:
                 statement = self._insert(_PAYLOADS).on_conflict_do_nothing()
-                connection.execute(statement, list(payloads.values()))
+                connection.execute(statement, [row for _, row in sorted(payloads.items())])
             if rows:
                 connection.execute(self._upsert(), rows)
             return len(rows)

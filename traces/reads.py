@@ -209,9 +209,10 @@ def integrity(connection: Connection, store: str) -> int:
                 )
     num_checked = 0
     query = select(Payload.hash, Payload.content).execution_options(yield_per=_CHUNK)
-    for key, content in connection.execute(query):
-        _check_payload(key, content, store)
-        num_checked += 1
+    with connection.execute(query) as found:
+        for key, content in found:
+            _check_payload(key, content, store)
+            num_checked += 1
     return num_checked
 
 

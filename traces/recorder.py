@@ -2,7 +2,8 @@
 
 Callers hand records over and go on; the thread hides secrets, batches what is waiting into one
 transaction, and tells who waits when their run is on disk. Trouble with tracing never fails or
-hangs a run: it is logged once, kept in `Recorder.trouble`, and answered with False.
+hangs a run: it is logged once, kept in `Recorder.trouble`, and answered with False. While a server
+does not answer, records wait in the queue, and are written when it is back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Self
 
-from journeyman.models.errors import TraceError
+from journeyman.models.errors import StoreUnreachable, TraceError
 from journeyman.traces.conceal import conceal, copy_of, without_content
 from journeyman.traces.engine import is_about_content
 from journeyman.traces.records import Record, owner
@@ -51,6 +52,8 @@ class Recorder:
     """
 
     _MAX_LOST = 100_000  # runs remembered as incomplete
+    _FIRST_PAUSE = 0.25  # seconds before a server that does not answer is asked again
+    _LAST_PAUSE = 5.0
 
     def __init__(
         self,
@@ -84,6 +87,8 @@ class Recorder:
         self._oldest = 0.0  # when the first record in the queue came
         self._urgent = 0  # tickets in the queue
         self._congested = False
+        self._pause = self._FIRST_PAUSE
+        self._again = 0.0  # when a server that did not answer is asked again; 0 if it answers
         self._closing = False
         self._ended = False
         self._lost: OrderedDict[str, None] = OrderedDict()
@@ -197,7 +202,9 @@ class Recorder:
             future.set_result(False)
             return future
         with self._changed:
-            if not self._ended:  # a closing recorder still writes, and answers
+            if self._again and not self._closing:
+                future.set_result(False)  # nobody knows when; a run does not wait for it
+            elif not self._ended:  # a closing recorder still writes, and answers
                 self._queue.append((run_id, future))
                 self._urgent += 1
                 self._changed.notify_all()
@@ -237,14 +244,18 @@ class Recorder:
             self._handle(batch)
 
     def _is_due(self) -> bool:
-        if self._closing or self._urgent or len(self._queue) >= self._enough:
+        if self._closing:
+            return True
+        if time.monotonic() < self._again:
+            return False
+        if self._urgent or len(self._queue) >= self._enough:
             return True
         return bool(self._queue) and time.monotonic() >= self._oldest + self._linger
 
     def _patience(self) -> float | None:
         if not self._queue:
             return None
-        return max(self._oldest + self._linger - time.monotonic(), 0.0)
+        return max(max(self._oldest + self._linger, self._again) - time.monotonic(), 0.0)
 
     def _take(self) -> list[Record | _Ticket]:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
@@ -255,26 +266,48 @@ class Recorder:
 
     def _handle(self, batch: Sequence[Record | _Ticket]) -> None:
         """Write a batch, then answer those who wait; tickets cover all records before them."""
+        waiting: Sequence[Record] = ()
         try:
-            self._write([item for item in batch if not isinstance(item, tuple)])
+            waiting = self._write([item for item in batch if not isinstance(item, tuple)])
+            self._put_back(waiting)
         finally:
             for item in batch:
                 if isinstance(item, tuple) and item[1].set_running_or_notify_cancel():
-                    item[1].set_result(item[0] not in self._lost)
+                    item[1].set_result(not waiting and item[0] not in self._lost)
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Write records; those that must wait for a server that does not answer."""
         if not records:
-            return
+            return ()
         try:
             ready = [conceal(r, self._redact, capture=self._capture_content) for r in records]
             self.store.write(ready)
+        except StoreUnreachable as error:
+            self._complain(error)
+            return records
         except Exception as error:  # noqa: BLE001  # the thread must outlive any bad record
             if len(records) > 1 and is_about_content(error):
-                for record in records:  # one bad record must not take the others with it
-                    self._write([record])
-                return
+                for number, record in enumerate(records):  # the others must not go with it
+                    if self._write([record]):
+                        return records[number:]
+                return ()
             with self._changed:
                 self._lose(records)
             self._complain(error)
         else:
             self.num_written += len(records)
+            if self._again:
+                self._again, self._pause = 0.0, self._FIRST_PAUSE
+                logger.warning("The trace store answers again: what waited is being written.")
+        return ()
+
+    def _put_back(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        with self._changed:
+            if self._closing:
+                self._lose(records)
+                return
+            self._queue.extendleft(reversed(records))
+            self._again = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, self._LAST_PAUSE)

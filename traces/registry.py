@@ -107,6 +107,7 @@ class Registry:
         }
 
         def work(connection: Connection) -> None:
+            rows.lock(connection, release.agent)
             known = connection.scalar(
                 select(RELEASES.c.parts_hash).where(RELEASES.c.id == release.id)
             )

@@ -12,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, literal, select, update
 
 from journeyman.models.certificate import Certificate
 from journeyman.models.drift import DriftDetector
 from journeyman.models.release import Release
 from journeyman.traces import schema
+from journeyman.traces.engine import take_turns
 from journeyman.traces.payloads import encode
 from journeyman.traces.records import new_id
 
@@ -128,9 +129,8 @@ class InTraffic:
 
 
 def lock(connection: Connection, agent: str) -> None:
-    """On a server, whoever comes second waits here; SQLite has one writer anyway."""
-    rows = select(RELEASES.c.id).where(RELEASES.c.agent == agent).order_by(RELEASES.c.id)
-    connection.execute(rows.with_for_update()).all()
+    """Whoever else is about to change the releases of this agent waits for this transaction."""
+    take_turns(connection, f"releases of {agent}")
 
 
 def switch(
@@ -155,7 +155,9 @@ def switch(
             .where(RELEASES.c.id == release_id)
             .values(
                 status="active",
-                promoted_at=func.coalesce(RELEASES.c.promoted_at, moment),
+                promoted_at=func.coalesce(
+                    RELEASES.c.promoted_at, literal(moment, RELEASES.c.promoted_at.type)
+                ),
                 retired_at=None,
             )
         )

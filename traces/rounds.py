@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, Table, func, insert, select, upda
 
 from journeyman.models.errors import TraceError
 from journeyman.traces import reads, schema
+from journeyman.traces.engine import take_turns
 from journeyman.traces.payload_rows import keep
 from journeyman.traces.payloads import digest, encode
 from journeyman.traces.records import new_id, now
@@ -96,6 +97,7 @@ class RoundStore:
         """
 
         def work(connection: Connection) -> str:
+            take_turns(connection, f"rounds of {agent}")
             open_one: str | None = connection.scalar(
                 select(_ROUNDS.c.id).where(_ROUNDS.c.agent == agent, _ROUNDS.c.status == "running")
             )

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from journeyman.traces.engine import (
     describe,
     make_engine,
     parse_url,
+    reading,
     retry,
     sqlite_path,
 )
@@ -79,8 +80,12 @@ class Store:
         self._file = _file_id(self._path)
         self._pid = os.getpid()
         self._closed = False
-        # Threads of one process take turns here, which is fairer than SQLite's polling.
-        self._turn = threading.Lock()
+        # Threads of one process take turns here, which is fairer than SQLite's polling. A server
+        # lets them write side by side.
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if self._path else nullcontext()
+        )
+        self._options = {True: {WRITE: True}, False: reading(url)}
         self._inserts = _inserts(engine.dialect.name)
 
     @classmethod
@@ -137,7 +142,9 @@ class Store:
 
         def work(connection: Connection) -> None:
             if batch.payloads:
-                connection.execute(self._inserts[Payload.__table__], list(batch.payloads.values()))
+                # In one order everywhere, so that no two writers wait for each other.
+                payloads = [row for _, row in sorted(batch.payloads.items())]
+                connection.execute(self._inserts[Payload.__table__], payloads)
             for kind, rows in batch.rows.items():
                 connection.execute(self._inserts[SHAPES[kind].table], rows)
 
@@ -332,8 +339,8 @@ class Store:
                 "workers with the 'spawn' method, or open the store after forking.",
                 path=self._path,
             )
-        with self.engine.connect().execution_options(**{WRITE: write}) as connection:
-            yield connection
+        with self.engine.connect() as connection:
+            yield connection.execution_options(**self._options[write])
 
     def _check_file(self) -> None:
         if self._path is not None and _file_id(self._path) != self._file:

@@ -31,9 +31,9 @@ class ScriptedFrontier:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A fresh SQLite trace store."""
-    opened = Store.open(tmp_path / "traces.db")
+def store(target: Path | str) -> Iterator[Store]:
+    """A fresh trace store."""
+    opened = Store.open(target)
     yield opened
     opened.close()
 

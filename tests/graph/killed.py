@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 
 from journeyman.graph.orchestrator import create_orchestrator
 from journeyman.graph.state import Task
@@ -23,7 +22,7 @@ from tests.graph.conftest import ScriptedFrontier
 from tests.graph.triage import KeywordStudent, Triage
 
 
-async def _answer_for_ever(path: Path, out: int) -> None:
+async def _answer_for_ever(path: str, out: int) -> None:
     with Store.open(path) as store, Recorder(store) as recorder:
         frontier = ScriptedFrontier({"severity": "high"})
         graph = create_orchestrator([Triage(KeywordStudent())], frontier, store=recorder)
@@ -39,7 +38,7 @@ async def _answer_for_ever(path: Path, out: int) -> None:
             number += 4
 
 
-def main(path: Path, num_kills: int) -> None:
+def main(path: str, num_kills: int) -> None:
     """Fork, wait for a first answer, kill, print what had come."""
     for _ in range(num_kills):
         reader, writer = os.pipe()
@@ -61,4 +60,4 @@ def main(path: Path, num_kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))

@@ -13,11 +13,10 @@ ROOT = Path(__file__).parent.parent.parent
 NUM_KILLS = 50
 
 
-def test_an_answer_that_was_returned_survives_a_kill(tmp_path: Path) -> None:
-    path = tmp_path / "traces.db"
-    Store.open(path).close()
+def test_an_answer_that_was_returned_survives_a_kill(target: Path | str) -> None:
+    Store.open(target).close()
     done = subprocess.run(
-        [sys.executable, "-m", "tests.graph.killed", str(path), str(NUM_KILLS)],
+        [sys.executable, "-m", "tests.graph.killed", str(target), str(NUM_KILLS)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -27,7 +26,7 @@ def test_an_answer_that_was_returned_survives_a_kill(tmp_path: Path) -> None:
     assert "locked" not in done.stderr
     returned = [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
     assert len(returned) >= NUM_KILLS
-    with Store.open(path) as store:
+    with Store.open(target) as store:
         store.integrity()
         on_record = {run.id: run for run in store.runs(None)}
         answered = {attempt.run_id: attempt for attempt in store.attempts()}

@@ -22,6 +22,8 @@ from journeyman.traces.records import (
 )
 from journeyman.traces.store import Store
 
+Target = Path | str
+
 PROGRAM = Path(__file__).with_name("program.py")
 
 
@@ -79,12 +81,13 @@ def make() -> type[Make]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """The file behind `store`: a test that asks for it runs on SQLite alone."""
     return tmp_path / "traces.db"
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with Store.open(path) as opened:
+def store(target: Path | str) -> Iterator[Store]:
+    with Store.open(target) as opened:
         yield opened
 
 

@@ -15,6 +15,7 @@ from journeyman.models.errors import BudgetExceeded, TraceError
 from journeyman.traces.ledger import StoreLedger
 from journeyman.traces.records import now
 from journeyman.traces.store import Store
+from tests.traces.conftest import Target
 
 DAY = "2026-01-01"
 
@@ -73,10 +74,10 @@ def test_settling_gives_back_ones_own_reservation_only(store: Store) -> None:
     assert not first.reserve(1, day=DAY, cap_microusd=100)
 
 
-def test_spending_outlives_the_process(path: Path) -> None:
-    with Store.open(path) as store:
+def test_spending_outlives_the_process(target: Target) -> None:
+    with Store.open(target) as store:
         StoreLedger(store).settle(0, 30, day=DAY)
-    with Store.open(path) as store:
+    with Store.open(target) as store:
         assert StoreLedger(store).spent(DAY) == 30
 
 
@@ -127,13 +128,13 @@ def test_eight_threads_never_pass_the_cap_together(store: Store) -> None:
     assert ledger.reserve(10, day=DAY, cap_microusd=cap)
 
 
-def test_four_processes_never_pass_the_cap_together(path: Path, program: Program) -> None:
-    processes = [program("reserve", path, 60, 7, 1000) for _ in range(4)]
+def test_four_processes_never_pass_the_cap_together(target: Target, program: Program) -> None:
+    processes = [program("reserve", target, 60, 7, 1000) for _ in range(4)]
     granted = 0
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert err == ""
         granted += int(out)
     assert granted == 994
-    with Store.open(path) as store:
+    with Store.open(target) as store:
         assert StoreLedger(store).spent(DAY) == 994

@@ -18,6 +18,7 @@ from journeyman.models.types import Risk
 from journeyman.traces import migrate
 from journeyman.traces.registry import Registry
 from journeyman.traces.store import Store
+from tests.traces.conftest import Target
 
 HEAD = ConfidenceHead.fit([{"p": i / 50} for i in range(50)], [i > 20 for i in range(50)])
 RISK = Risk(max_error=0.1)
@@ -301,12 +302,12 @@ def test_right_audits_suspend_nothing(registry: Registry, two: tuple[str, str]) 
 
 
 def test_the_detector_goes_on_after_a_restart(
-    path: Path, store: Store, data: Path, registry: Registry, two: tuple[str, str]
+    target: Target, store: Store, data: Path, registry: Registry, two: tuple[str, str]
 ) -> None:
     newest = registry.get(two[0]).newest
     assert newest is not None
     first = registry.audited(newest.id, wrong=True)
-    with Store.open(path) as other:
+    with Store.open(target) as other:
         second = Registry(other, data).audited(newest.id, wrong=True)
     assert first is not None
     assert second is not None
@@ -318,13 +319,13 @@ def test_the_detector_goes_on_after_a_restart(
 
 
 def test_two_processes_promoting_at_once_leave_one_consistent_history(
-    path: Path, store: Store, data: Path, registry: Registry, two: tuple[str, str]
+    target: Target, store: Store, data: Path, registry: Registry, two: tuple[str, str]
 ) -> None:
     program = Path(__file__).with_name("promoting.py")
     rounds = 30
     processes = [
         subprocess.Popen(
-            [sys.executable, program, path, data, "bills", str(rounds), *order],
+            [sys.executable, program, target, data, "bills", str(rounds), *order],
             stderr=subprocess.PIPE,
         )
         for order in (two, two[::-1])

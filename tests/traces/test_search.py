@@ -53,6 +53,7 @@ def test_the_newest_come_first_within_the_limit(store: Store, make: Any) -> None
     assert search(store, "parcel", agent="debugging") == []
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_without_an_index_previews_are_looked_through(store: Store, make: Any) -> None:
     run = said(store, make, "white wall paint")
     store.transact(lambda c: c.execute(text("DROP TABLE run_search")))

@@ -58,6 +58,7 @@ def teach(store: Store, name: str) -> None:
     store.transact(lambda c: c.execute(insert(Example).values(values)))
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_a_backup_is_the_whole_store_while_others_write(
     store: Store, make: Any, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_backup_is_the_whole_store_while_others_write(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_a_backup_replaces_nothing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "copy.db").write_text("mine")
     with pytest.raises(TraceError, match="there already"):
@@ -77,6 +79,7 @@ def test_a_backup_replaces_nothing(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_a_backup_into_a_folder_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="no folder"):
         back_up(store, tmp_path / "nowhere" / "copy.db")
@@ -122,6 +125,7 @@ def test_a_payload_goes_with_the_last_that_refers_to_it(store: Store, make: Any)
     assert store.integrity() == store.status().counts["payloads"]
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_a_forgotten_run_is_not_found_by_search_either(store: Store, make: Any) -> None:
     from journeyman.traces.search import search
 
@@ -166,6 +170,7 @@ def test_a_vacuum_gives_space_back(store: Store, make: Any, path: Path) -> None:
     assert store.integrity() == 0
 
 
+@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_sizes_are_told_by_table_where_sqlite_can(store: Store, make: Any) -> None:
     store.write([make.run(input="x" * 100_000)])
     sizes = table_bytes(store)
