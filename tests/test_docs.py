@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from journeyman.cli import reference
 from journeyman.scenarios.suite import load_suite
+from tests.shell import faults_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -64,22 +68,52 @@ def test_toml_blocks_are_settings(page: str, code: str, shown: str, tmp_path: Pa
     assert load_settings(tmp_path) != plain
 
 
-@pytest.mark.parametrize(("page", "code", "shown"), blocks("console"))
-def test_commands_shown_exist(page: str, code: str, shown: str, tmp_path: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for line in re.findall(r"^\$ (.+?)(?:\s+#.*)?$", code, re.MULTILINE):
-        program, command, *_ = line.split()
-        if program == "make":
-            assert re.search(rf"^{command}:", makefile, re.MULTILINE), line
-        else:
-            done = subprocess.run(
-                [sys.executable, "-m", program, command, "--help"],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, line
+@pytest.mark.parametrize(("page", "code", "shown"), [*blocks("console"), *blocks("sh")])
+def test_commands_shown_exist_with_their_options(page: str, code: str, shown: str) -> None:
+    prompted = re.findall(r"^\$ (.+)$", code, re.MULTILINE)
+    lines = prompted or [line for line in code.splitlines() if line]
+    assert [fault for line in lines for fault in faults_of(line)] == []
+
+
+RUNNABLE = [
+    (page.name, code)
+    for page in PAGES
+    for code in re.findall(
+        r"^<!-- runnable -->\n```(?:console|sh)\n(.*?)^```",
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "code"), RUNNABLE)
+def test_commands_marked_runnable_run_in_an_empty_folder(
+    page: str, code: str, tmp_path: Path
+) -> None:
+    shim = tmp_path / "bin" / "journeyman"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m journeyman "$@"\n')
+    shim.chmod(0o755)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    script = re.sub(r"^\$ ", "", code, flags=re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_the_made_pages_are_what_the_code_says(name: str) -> None:
+    """Otherwise `make docs` is due."""
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == reference.PAGES[name]()
 
 
 def test_links_between_pages_lead_somewhere() -> None:
