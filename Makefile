@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox vllm demo test test-fast lint bench clean
+.PHONY: help install sandbox vllm demo test test-fast schema lint bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ test: $(STAMP) sandbox  ## Run every test
 
 test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
+
+schema: $(STAMP)  ## Make the JSON Schema of suite files anew
+	$(BIN)/python -c 'from journeyman.scenarios.schema import write_schema; write_schema()'
 
 lint: $(STAMP)  ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -114,6 +115,8 @@ class AgentNodes:
         try:
             attempt = await standing.agent.attempt(task)
             error = None
+        except GraphBubbleUp:  # the sub-agent pauses the run, which is no failure
+            raise
         except Exception as failure:  # a student's crash escalates, whatever it is
             logger.debug("student of %s failed", self._agent.name, exc_info=failure)
             malformed = isinstance(failure, MalformedOutput)
@@ -250,6 +253,8 @@ class AgentNodes:
             )
         except JourneymanError as error:
             return Outcome(replies=tuple(replies), error=error, latency_ms=elapsed())
+        except GraphBubbleUp:
+            raise
         except Exception as bug:  # what was paid for is on record, and the failure policy speaks
             logger.exception("agent %r failed on the frontier's answer", self._agent.name)
             failure = AgentError(

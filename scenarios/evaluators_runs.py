@@ -191,5 +191,6 @@ class MaxSteps(BuiltIn):
 
     def judge(self, seen: Observed) -> Judgement:
         """A task that is tried again after a pause counts once."""
-        taken = len({step.task_id for step in seen.steps if step.type == "attempt"})
+        attempts = [step for step in seen.steps if step.type == "attempt"]
+        taken = len({(step.data.get("run_id"), step.task_id) for step in attempts})
         return Judgement(taken <= self.steps, f"{taken} tasks", score=float(taken))

@@ -137,7 +137,15 @@ def _expectation(finding: ErrorDetails) -> str:
     return message[:1].lower() + message[1:]
 
 
-_PLAIN = {"string": "text", "boolean": "true or false", "list": "a list", "number": "a number"}
+_PLAIN = {
+    "string": "text",
+    "boolean": "true or false",
+    "list": "a list",
+    "array": "a list",
+    "number": "a number",
+    "integer": "a whole number",
+    "an object": "a mapping",
+}
 _PATTERNS = {
     spec.NAME_PATTERN: "a short name in small letters, digits, '-' and '_'",
     spec.KEY_PATTERN: "up to 200 characters without white space at the ends",

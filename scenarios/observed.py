@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from journeyman.agents.sandbox import Verdict
 from journeyman.models.types import Answer, FrontierReply, FrontierRequest
+from journeyman.scenarios.metrics import GivenRecord
 from journeyman.scenarios.results import TaskResult
 from journeyman.scenarios.scenario import (
     Expected,
@@ -84,12 +85,21 @@ class Observed:
         return tuple(task.answer for task in self.tasks_of(agent) if task.answer is not None)
 
     def values(self, agent: str | None = None) -> dict[str, Any]:
-        """The answers' values by sub-agent; with several tasks of one, those by task."""
-        answers = [answer for answer in self.answers(agent) if answer.value is not None]
-        names = [answer.agent for answer in answers]
+        """The answers' values by sub-agent; several of one are numbered from 1.
+
+        A record is its values, by the names under which a suite expects them.
+        """
+        found: dict[str, list[Any]] = {}
+        for task in self.tasks_of(agent):
+            if task.answer is None or task.answer.value is None:
+                continue
+            record = task.given.get("system")
+            value = dict(record.values) if isinstance(record, GivenRecord) else task.answer.value
+            found.setdefault(task.agent, []).append(value)
         return {
-            answer.agent if names.count(answer.agent) == 1 else answer.task_id: answer.value
-            for answer in answers
+            name if len(values) == 1 else f"{name}-{number}": value
+            for name, values in found.items()
+            for number, value in enumerate(values, start=1)
         }
 
     @property
@@ -103,7 +113,7 @@ class Observed:
     def answer_text(self, agent: str | None = None) -> str:
         """What was answered, as text: values that are text as they are, others as JSON."""
         return "\n".join(
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
             for value in self.values(agent).values()
         )
 

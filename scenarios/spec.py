@@ -7,7 +7,7 @@ parts that contradict each other are `contradictions`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,8 @@ from pydantic_core import PydanticCustomError
 
 AgentName = Literal["extraction", "retrieval", "routing", "debugging"]
 FileFormat = Literal["bio", "spans", "fields", "labels", "repair", "desk"]
+OwnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""The name of a sub-agent of a user's own."""
 MetricName = Literal[
     "slot_f1",
     "macro_slot_f1",
@@ -33,6 +35,7 @@ MetricName = Literal[
     "accuracy",
     "out_of_scope",
     "tests_passed",
+    "agreement",
 ]
 
 AGENTS: tuple[AgentName, ...] = ("extraction", "retrieval", "routing", "debugging")
@@ -150,13 +153,37 @@ class DebuggingSettings(_Strict):
     generator_samples: int = Field(default=2, ge=0, le=64)
 
 
+class OwnAgent(_Strict):
+    """A sub-agent of the user's own.
+
+    Attributes:
+        use: `module:name`, or `file.py:name` beside the suite: an `Agent`, or what makes one (a
+            class or a function).
+        options: Keyword arguments for what makes it.
+    """
+
+    use: Annotated[str, StringConstraints(pattern=CLASS_PATTERN)]
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class AgentSettings(_Strict):
-    """Settings for the sub-agents of a suite; one that is left out is not part of it."""
+    """Settings for the sub-agents of a suite; one that is left out is not part of it.
+
+    Any other name is a sub-agent of the user's own.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[OwnName, OwnAgent] = Field(init=False)
 
     extraction: ExtractionSettings | None = None
     retrieval: RetrievalSettings | None = None
     routing: RoutingSettings | None = None
     debugging: DebuggingSettings | None = None
+
+    @property
+    def own(self) -> Mapping[str, OwnAgent]:
+        """Sub-agents of the user's own, by name."""
+        return self.__pydantic_extra__
 
 
 class PassRule(_Strict):
@@ -309,7 +336,7 @@ class InlineScenario(_Strict):
     id: Key
     description: str = ""
     tags: list[Key] = Field(default_factory=list)
-    agent: AgentName | None = None
+    agent: AgentName | OwnName | None = None
     input: Text | list[ChatMessage] | dict[str, JsonValue] | None = None
     turns: list[Turn] | None = Field(default=None, min_length=1)
     resume: list[Resume] = Field(default_factory=list)
@@ -361,7 +388,7 @@ class SuiteSpec(_Strict):
     suite: Name
     description: str = ""
     tags: list[Key] = Field(default_factory=list)
-    agent: AgentName | None = None
+    agent: AgentName | OwnName | None = None
     metric: MetricName | dict[AgentName, MetricName] | None = None
     agents: AgentSettings = Field(default_factory=AgentSettings)
     defaults: Defaults = Field(default_factory=Defaults)
@@ -372,12 +399,3 @@ class SuiteSpec(_Strict):
     include: list[Text] = Field(default_factory=list)
     scenarios: list[InlineScenario] = Field(default_factory=list)
     data: list[DataSet] = Field(default_factory=list)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a suite file, for editors (`# yaml-language-server: $schema=...`)."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **SuiteSpec.model_json_schema(by_alias=True),
-        "title": "Journeyman suite",
-    }

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from journeyman.models.errors import ConfigError
-from journeyman.scenarios.assertions import read_assertions
+from journeyman.scenarios.assertions import read_assertion, read_assertions
 from journeyman.scenarios.contradictions import contradictions
 from journeyman.scenarios.findings import Mistakes
 from journeyman.scenarios.inline import default_assertions, inline_scenario, inline_scenarios
@@ -32,6 +32,7 @@ from journeyman.scenarios.spec import (
     InlineScenario,
     MetricName,
     SuiteSpec,
+    WrittenAssertion,
 )
 
 _DEFAULT_METRIC: Mapping[AgentName, MetricName] = {
@@ -66,16 +67,16 @@ class Suite:
         return self.spec.suite
 
     @property
-    def agents(self) -> tuple[AgentName, ...]:
+    def agents(self) -> tuple[str, ...]:
         """The sub-agents this suite needs, in a fixed order; routing only where it is tested."""
         spec = self.spec
-        named = {spec.agent, *(scenario.agent for scenario in self.written)}
+        named: set[str | None] = {spec.agent, *(one.agent for one in self.written)}
         if spec.agent is None:
             named |= {agent for data in spec.data for agent in FORMAT_AGENTS[data.format]} - {
                 "routing"
             }
         named |= {agent for agent in AGENTS if getattr(spec.agents, agent) is not None}
-        return tuple(agent for agent in AGENTS if agent in named)
+        return (*(agent for agent in AGENTS if agent in named), *spec.agents.own)
 
     @property
     def written(self) -> tuple[InlineScenario, ...]:
@@ -101,12 +102,14 @@ class Suite:
         defaults = default_assertions(self.spec, self.sources[0], self.registry)
         return (*defaults, *read_assertions(written, at, self.document, self.registry))
 
-    def metric_for(self, agent: AgentName) -> MetricName:
+    def metric_for(self, agent: str) -> MetricName:
         """The metric that judges a sub-agent here: the suite's choice, else the format's own."""
         chosen = self.spec.metric
+        if agent not in AGENTS:
+            return "agreement"
         if isinstance(chosen, dict) and agent in chosen:
             return chosen[agent]
-        if isinstance(chosen, str) and METRIC_AGENT[chosen] == agent:
+        if isinstance(chosen, str) and METRIC_AGENT.get(chosen) == agent:
             return chosen
         if agent == "extraction" and any(
             data.format in ("bio", "spans") for data in self.spec.data
@@ -186,12 +189,50 @@ def problems_of(suite: Suite) -> Iterator[ConfigError]:
         except ConfigError as error:
             yield error
             return  # without the evaluators every assertion would be one more mistake
-    yield from _raised(partial(default_assertions, spec, suite.sources[0], registry))
-    for position in range(len(spec.data)):
-        yield from _raised(partial(suite.data_assertions, position))
+    for document, loc, written in _sites(suite):
+        yield from _raised(partial(_check_assertion, suite, document, loc, written))
     for source in suite.sources:
         for position in range(len(source.scenarios)):
             yield from _raised(partial(inline_scenario, spec, source, position, registry))
+
+
+def _sites(suite: Suite) -> Iterator[tuple[Document, Loc, WrittenAssertion]]:
+    """Every assertion that is written, with its file and place."""
+    lists: list[tuple[Document, Loc, Sequence[WrittenAssertion]]] = [
+        (suite.document, ("defaults", "assert"), suite.spec.defaults.assertions)
+    ]
+    for position, data in enumerate(suite.spec.data):
+        lists.append((suite.document, ("data", position, "assert"), data.assertions))
+    for source in suite.sources:
+        for position, scenario in enumerate(source.scenarios):
+            at: Loc = ("scenarios", position)
+            lists.append((source.document, (*at, "assert"), scenario.assertions))
+            for number, turn in enumerate(scenario.turns or ()):
+                place = (*at, "turns", number, "assert")
+                lists.append((source.document, place, turn.assertions))
+    for document, loc, written in lists:
+        yield from ((document, (*loc, number), one) for number, one in enumerate(written))
+
+
+def _check_assertion(suite: Suite, document: Document, at: Loc, written: WrittenAssertion) -> None:
+    """Read an assertion, and see that the sub-agents it names are the suite's."""
+    assertion = read_assertion(written, at, document, suite.registry)
+    agent = getattr(assertion.evaluator, "agent", None)
+    named = [agent] if isinstance(agent, str) else []
+    known: set[str] = {*suite.agents, "routing"}
+    routed = getattr(assertion.evaluator, "agents", None)
+    routing = suite.spec.agents.routing
+    if assertion.type == "RoutedTo" and routed and (routing is None or routing.routes != "labels"):
+        named = [routed] if isinstance(routed, str) else list(routed)
+        if routing is not None and isinstance(routing.routes, dict):
+            known = set(routing.routes)
+    for name in named:
+        if name not in known:
+            raise document.error(
+                at,
+                f"{assertion.type} names {name!r}, which is not part of this suite; choose of "
+                f"{', '.join(sorted(known))}.",
+            )
 
 
 def _raised(read: Callable[[], object]) -> Iterator[ConfigError]:

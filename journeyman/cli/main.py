@@ -25,6 +25,8 @@ from journeyman.cli import (
     replay,
     run,
     traces,
+    validate,
+    view,
 )
 from journeyman.cli import round as rounds
 from journeyman.cli.console import ExitCode, complain, environment, voice
@@ -42,7 +44,11 @@ Examples:
 
   journeyman run snips --limit 200              a suite and its figures
 
+  journeyman validate scenarios/                its mistakes, without running it
+
   journeyman traces list                        what happened
+
+  journeyman view                               the same, in a browser
 
   journeyman escalations review                 say who was right
 
@@ -63,6 +69,7 @@ app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
+app.command("validate")(validate.validate)
 app.command("round")(rounds.round_)
 app.add_typer(rounds.app, name="rounds")
 app.command("curve")(curve.curve)
@@ -70,6 +77,7 @@ app.add_typer(releases.app, name="releases")
 app.command("replay")(replay.replay)
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(traces.app, name="traces")
+app.command("view")(view.view)
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.doctor)

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.datasets import default_parts, iter_scenarios, parts
 from journeyman.scenarios.marked import MAX_BYTES, read_yaml
 from journeyman.scenarios.paths import find_suite, shipped_suites
 from journeyman.scenarios.scenario import ExpectedRanking, ExpectedRecord, ExpectedRoutes
-from journeyman.scenarios.spec import SuiteSpec, json_schema
+from journeyman.scenarios.schema import json_schema, shipped_schema
+from journeyman.scenarios.spec import SuiteSpec
 from journeyman.scenarios.suite import load_suite
 
 GOOD = """\
@@ -325,3 +327,27 @@ def test_the_json_schema_knows_every_key_and_refuses_others() -> None:
     assert schema["additionalProperties"] is False
     assert "schema" in schema["$defs"]["ExtractionSettings"]["properties"]
     json.dumps(schema)
+
+
+def test_the_shipped_json_schema_is_the_one_of_the_code() -> None:
+    """If it is not, run `make schema` and commit the file."""
+    assert json.loads(shipped_schema()) == json_schema()
+
+
+@pytest.mark.parametrize("path", shipped_suites().values(), ids=shipped_suites())
+def test_every_shipped_suite_fits_the_json_schema(path: Path) -> None:
+    Draft202012Validator(json_schema()).validate(read_yaml(path).data)
+
+
+def test_the_json_schema_knows_assertions_in_every_form_and_leaves_ones_own_alone() -> None:
+    check = Draft202012Validator({"$ref": "#/$defs/Assertion", "$defs": json_schema()["$defs"]})
+    for good in (
+        "NoErrors",
+        {"Contains": "a"},
+        {"Contains": {"value": "a", "weight": 2}},
+        {"not": {"Escalated": False}},
+        {"Mine": {"any": 1}},
+    ):
+        assert check.is_valid(good), good
+    for bad in ({"Contains": 3}, {"Contains": {"valu": "a"}}, {"not": 3}, {"a": 1, "b": 2}, 7):
+        assert not check.is_valid(bad), bad
