@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import ExitCode, emit, say, talk
 from journeyman.cli.options import JsonOption, StoreOption, store_target
 
 
 def run(
-    suites: Annotated[list[str], typer.Argument(help="Suite files, or names of shipped suites.")],
+    suites: Annotated[
+        list[str],
+        typer.Argument(
+            autocompletion=completion.suites, help="Suite files, or names of shipped suites."
+        ),
+    ],
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many scenarios, spread over the data.")
     ] = None,
