@@ -22,6 +22,7 @@ FILE_VARIABLE = "JOURNEYMAN_CONFIG"
 
 MAX_BYTES = 1_000_000
 _MAX_STATEMENT_LINES = 200
+_MAX_DEPTH = 50
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
 _BOMS = {
     b"\xff\xfe": "UTF-16",
@@ -201,7 +202,7 @@ def _read(path: Path) -> str:
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         said = str(error)
         found = _PLACE.search(said)
@@ -212,5 +213,11 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         ) from error
     except RecursionError as error:
         raise ConfigError(
-            f"{path}: Tables or lists are nested too deeply: write them flat.", path=path
+            f"{path}: Lists are nested too deeply: write them flat.", path=path
         ) from error
+    level: list[Mapping[str, Any]] = [values]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for table in level for inner in table.values() if isinstance(inner, Mapping)]
+    if level:
+        raise ConfigError(f"{path}: Tables are nested too deeply: write them flat.", path=path)
+    return values

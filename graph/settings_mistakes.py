@@ -144,7 +144,7 @@ def _names(value: str, rest: Sequence[str]) -> bool:
 def _json(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

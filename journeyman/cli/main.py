@@ -134,7 +134,7 @@ def _root(
 def main() -> None:
     """Run the command line; errors of ours are one line and exit code 2."""
     try:
-        app()
+        app(prog_name="journeyman")  # also where it is started as a module: completion goes by it
     except JourneymanError as error:
         complain(f"journeyman: {error}")
         sys.exit(ExitCode.USAGE)
