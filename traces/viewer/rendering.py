@@ -46,7 +46,7 @@ def money(microusd: float | None) -> str:
     if microusd is None:
         return "unknown"
     usd = microusd / 1e6
-    return f"${usd:,.2f}" if abs(usd) >= 100 or usd == 0 else f"${usd:,.4f}"
+    return f"${usd:,.2f}" if abs(usd) >= 1 or usd == 0 else f"${usd:,.4f}"
 
 
 def duration(milliseconds: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import date, timedelta
 from typing import Any
 
 from journeyman.traces.viewer import charts
@@ -27,10 +26,10 @@ async def overview(visit: Visit) -> Shown:
     days = int(asked) if asked in map(str, SPANS) else 30
 
     def read(connection: sqlite3.Connection) -> dict[str, Any]:
-        last = queries.last_day(connection)
-        if last is None:
+        period = queries.period(connection, days)
+        if period is None:
             return {"is_empty": True, "suites": queries.last_suites(connection)}
-        since = str(date.fromisoformat(last) - timedelta(days=days - 1))
+        since, last = period
         traffic = queries.traffic(connection, since, last)
         return {
             "is_empty": False,

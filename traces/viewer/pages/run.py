@@ -8,7 +8,6 @@ from typing import Any
 from datasette import Response
 
 from journeyman.models.errors import NotOnRecord
-from journeyman.traces.differences import MISSING
 from journeyman.traces.viewer.queries import run as queries
 from journeyman.traces.viewer.queries import runs as lists
 from journeyman.traces.viewer.visit import Shown, Visit
@@ -42,5 +41,5 @@ async def run(visit: Visit) -> Any:
         if len(facts["others"]) == 1:
             return Response.redirect(visit.url("/runs", facts["others"][0], **asked.said))
         raise NotOnRecord(f"No run, or more than one, has an id that starts with {wanted!r}.")
-    facts |= {"asked": asked, "missing": MISSING}
+    facts |= {"asked": asked}
     return Shown("run.html", f"Run {wanted[:8]}", facts)

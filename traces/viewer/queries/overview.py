@@ -37,15 +37,35 @@ class Traffic:
         return sum(self.totals.values())
 
     @property
+    def most(self) -> int:
+        """Tasks of the busiest day."""
+        return max(map(sum, zip(*self.by_source.values(), strict=True)), default=0)
+
+    @property
     def student_share(self) -> float | None:
         """Share of the tasks that students answered; None without tasks."""
         return self.totals["student"] / self.num_tasks if self.num_tasks else None
 
 
-def last_day(connection: sqlite3.Connection) -> str | None:
-    """The day of the latest task; None without one."""
-    row = connection.execute("SELECT max(created_at) FROM attempts").fetchone()
-    return None if row[0] is None else row[0][:10]
+FEWEST_DAYS = 7
+
+
+def period(connection: sqlite3.Connection, days: int) -> tuple[str, str] | None:
+    """First and last day to look at; None where no task is on record.
+
+    Args:
+        connection: To the trace store.
+        days: At most so many, up to the latest task; none are shown from before the first one,
+            but for those that make up `FEWEST_DAYS`.
+    """
+    first = connection.execute("SELECT min(created_at) FROM attempts").fetchone()[0]
+    last = connection.execute("SELECT max(created_at) FROM attempts").fetchone()[0]
+    if last is None:
+        return None
+    end = date.fromisoformat(last[:10])
+    since_first = (end - date.fromisoformat(first[:10])).days + 1
+    shown = min(days, max(since_first, FEWEST_DAYS))
+    return str(end - timedelta(days=shown - 1)), str(end)
 
 
 def traffic(connection: sqlite3.Connection, since: str, until: str) -> Traffic:

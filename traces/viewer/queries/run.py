@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeyman.traces.differences import Pair, side_by_side
+from journeyman.traces.viewer.sides import Sides, sides
 
 PAGE = 500
 """Spans on a page."""
@@ -28,7 +28,9 @@ MAX_TASKS = 50
 def find(connection: sqlite3.Connection, run_id: str) -> dict[str, Any] | None:
     """The run; None where it is not on record."""
     row = connection.execute(
-        """SELECT r.*, s.starred_at FROM runs AS r LEFT JOIN stars AS s ON s.run_id = r.id
+        """SELECT r.*, s.starred_at, substr(t.input, 1, 2000) AS asked
+        FROM runs AS r LEFT JOIN stars AS s ON s.run_id = r.id
+        LEFT JOIN run_texts AS t ON t.run_id = r.id
         WHERE r.id = ?""",
         [run_id],
     ).fetchone()
@@ -172,7 +174,7 @@ class Task:
         evidence: Named numbers, by name.
         checks: Results of the checks.
         question: What was asked; None where it is too large to show.
-        pairs: The student's and the frontier's answer, path by path; empty where one is too large.
+        both: The student's and the frontier's answer; None where one is too large, or both lack.
         answer: The final answer, where there is nothing to compare.
     """
 
@@ -180,13 +182,8 @@ class Task:
     evidence: Mapping[str, Any]
     checks: Sequence[Mapping[str, Any]]
     question: Any
-    pairs: Sequence[Pair]
+    both: Sides | None
     answer: Any
-
-    @property
-    def num_differences(self) -> int:
-        """Paths at which the two answers differ."""
-        return sum(pair.differs for pair in self.pairs)
 
 
 def tasks(connection: sqlite3.Connection, run_id: str) -> list[Task]:
@@ -216,17 +213,15 @@ def tasks(connection: sqlite3.Connection, run_id: str) -> list[Task]:
 def _task(row: dict[str, Any], content: Mapping[str, Any]) -> Task:
     student, frontier = row["output_hash"], row["e_frontier"]
     comparable = all(key is None or key in content for key in (student, frontier))
-    pairs: list[Pair] = []
-    if comparable and (student or frontier):
-        pairs = side_by_side(
-            content[student] if student else None, content[frontier] if frontier else None
-        )
+    both = None
+    if comparable:
+        both = sides(content[student] if student else None, content[frontier] if frontier else None)
     return Task(
         row,
         _json(row["evidence"], {}),
         _json(row["checks"], []),
         content.get(row["input_hash"]),
-        pairs[:200],
+        both,
         content.get(row["answer_hash"]),
     )
 

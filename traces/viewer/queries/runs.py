@@ -15,7 +15,8 @@ SOURCES = ("student", "frontier", "human", "none")
 
 _COLUMNS = """r.id, r.graph, r.status, r.started_at, r.duration_ms, r.session_id, r.num_tasks,
     r.num_escalations, r.cost_microusd, r.input_preview, r.output_preview, r.error_type,
-    r.error_message, r.suite_run_id, r.scenario_id"""
+    r.error_message, r.suite_run_id, r.scenario_id,
+    (SELECT substr(t.input, 1, 300) FROM run_texts AS t WHERE t.run_id = r.id) AS asked"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
