@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from journeyman.agents.base import Agent
@@ -19,12 +20,14 @@ from journeyman.agents.retrieval import Retrieval
 from journeyman.agents.routing import Route, Routing, routes_of
 from journeyman.agents.trainer import TrainingStep
 from journeyman.models.catalog import cache_dir
+from journeyman.models.errors import ConfigError
 from journeyman.models.students.classifier import Classifier
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.ranker import Ranker
 from journeyman.models.students.tagger import Tagger
 from journeyman.scenarios.corpora import read_corpus
 from journeyman.scenarios.datasets import iter_scenarios, routes_in_use
+from journeyman.scenarios.imports import load_name
 from journeyman.scenarios.paths import expand
 from journeyman.scenarios.schemas import extraction_schema
 from journeyman.scenarios.spec import DebuggingSettings, RetrievalSettings, RoutingSettings
@@ -73,6 +76,9 @@ def staff_for(
         ConfigError: The suite's schema, corpus or labels cannot be used.
         WeightsError: The base model is missing.
     """
+    own = {name: own_agent(suite, name) for name in suite.spec.agents.own}
+    if set(suite.agents) <= set(own) and suite.spec.agent is not None:
+        return Staff(own)  # no model of ours is needed
     embedder = Embedder()
     embedder.predict(["warm"])  # the first task should not wait for the model to load
     agents: dict[str, Agent[Any, Any]] = {}
@@ -87,12 +93,41 @@ def staff_for(
         agents["retrieval"] = Retrieval(index, embedder, k=settings.k)
     if "debugging" in suite.agents:
         agents["debugging"] = repairer(suite, teaching=teaching)
+    agents.update(own)
     if "routing" not in suite.agents and suite.spec.agent is not None:
         return Staff(agents)
     described = routes_in_use(suite)
     if described:
         return Staff({"routing": _label_router(suite, embedder, described)})
     return Staff(agents, _agent_router(embedder, agents))
+
+
+def own_agent(suite: Suite, name: str) -> Agent[Any, Any]:
+    """A sub-agent of the user's own, as the suite names it.
+
+    Raises:
+        ConfigError: There is no such name, it makes no `Agent`, or the agent has another name.
+    """
+    written = suite.spec.agents.own[name]
+    at = ("agents", name, "use")
+    try:
+        made = load_name(written.use, suite.path.parent)
+        if made is not None and not isinstance(made, Agent):
+            made = made(**written.options)
+    except ConfigError as error:
+        raise suite.error(at, str(error)) from error
+    except Exception as error:  # user code may raise anything
+        told = shorten(f"{type(error).__name__}: {error}", 160, placeholder=" ...")
+        raise suite.error(at, f"{written.use!r} could not make an agent ({told}).") from error
+    if not isinstance(made, Agent):
+        raise suite.error(
+            at, f"{written.use!r} gives no Agent but {made!r:.60}; name an Agent or what makes one."
+        )
+    if made.name != name:
+        raise suite.error(
+            at, f"{written.use!r} gives an agent named {made.name!r}; write `agents.{made.name}`."
+        )
+    return made
 
 
 def repairer(suite: Suite, *, teaching: Progress | None = None) -> Debugging:

@@ -7,9 +7,9 @@ from collections.abc import Set as AbstractSet
 
 from journeyman.scenarios.marked import Loc
 from journeyman.scenarios.spec import (
+    AGENTS,
     FORMAT_AGENTS,
     METRIC_AGENT,
-    AgentName,
     FileData,
     InlineScenario,
     MetricName,
@@ -28,10 +28,25 @@ def contradictions(spec: SuiteSpec, written: Sequence[InlineScenario]) -> Iterat
     """
     if not written and not spec.data:
         yield (), "The suite has no scenarios; add some under `scenarios:` or `data:`."
+    yield from _unknown(spec, written)
     yield from _repeated(spec)
     yield from _misfits(spec, {spec.agent, *(scenario.agent for scenario in written)})
     yield from _metric_misfits(spec)
     yield from _overlaps(spec)
+
+
+def _unknown(spec: SuiteSpec, written: Sequence[InlineScenario]) -> Iterator[tuple[Loc, str]]:
+    """Sub-agents that are neither built in nor the user's own."""
+    known = {None, *AGENTS, *spec.agents.own}
+    asked: list[tuple[Loc, str | None]] = [(("agent",), spec.agent)]
+    asked += [(("scenarios", at, "agent"), one.agent) for at, one in enumerate(written)]
+    for loc, name in asked:
+        if name not in known:
+            names = [*AGENTS, *spec.agents.own]
+            choices = ", ".join(map(repr, names[:-1])) + f" or {names[-1]!r}"
+            where = ".".join(map(str, loc))
+            own = f"one of your own needs `agents.{name}.use`"
+            yield loc, f"{where!r} should be {choices}, not {name!r}; {own}."
 
 
 def _repeated(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
@@ -46,7 +61,7 @@ def _repeated(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
         names.add(data.name)
 
 
-def _misfits(spec: SuiteSpec, asked: AbstractSet[AgentName | None]) -> Iterator[tuple[Loc, str]]:
+def _misfits(spec: SuiteSpec, asked: AbstractSet[str | None]) -> Iterator[tuple[Loc, str]]:
     """Data sets and settings that do not fit the sub-agent."""
     formats = {data.format for data in spec.data}
     for position, data in enumerate(spec.data):
@@ -111,8 +126,9 @@ def _metric_misfits(spec: SuiteSpec) -> Iterator[tuple[Loc, str]]:
     elif spec.metric is not None:
         chosen = [(("metric",), spec.agent, spec.metric)]
     for loc, agent, metric in chosen:
-        judged = METRIC_AGENT[metric]
-        if agent is not None and judged != agent:
+        judged = METRIC_AGENT.get(metric, "sub-agents of your own")
+        is_own = agent in spec.agents.own
+        if agent is not None and judged != agent and (metric != "agreement" or not is_own):
             yield loc, f"Metric {metric!r} judges {judged!r}, not {agent!r}; choose another."
 
 

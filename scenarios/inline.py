@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from journeyman.models.errors import ConfigError
@@ -15,6 +15,7 @@ from journeyman.scenarios.registry import Registry
 from journeyman.scenarios.scenario import (
     Assertion,
     Expected,
+    ExpectedOutput,
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
@@ -82,7 +83,7 @@ def inline_scenario(
             "A typed task needs its sub-agent; set `agent`, or write the input as text.",
         )
     text = input_text(given)
-    expected = _expected(written, agent, text, (*at, "expected"), fail)
+    expected = _expected(written, agent, text, (*at, "expected"), fail, own=spec.agents.own)
     own = tuple(read_assertions(written.assertions, (*at, "assert"), source.document, registry))
     for number, assertion in enumerate(own):
         if assertion.judges_expected and not expected:
@@ -172,18 +173,25 @@ def _file(written: Any, source: Source, at: Loc) -> str:
 
 
 def _expected(
-    written: InlineScenario, agent: str | None, text: str, at: Loc, fail: Fail
+    written: InlineScenario,
+    agent: str | None,
+    text: str,
+    at: Loc,
+    fail: Fail,
+    *,
+    own: Collection[str],
 ) -> Mapping[str, Expected]:
     value = written.expected
     if value is None:
         return {}
     if agent is not None:
         return {agent: _read(agent, value, written, text, at, fail)}
-    if not isinstance(value, dict) or not set(value) <= set(AGENTS):
+    known = [*AGENTS, *own]
+    if not isinstance(value, dict) or not set(value) <= set(known):
         raise fail(
             at,
             "Where no `agent` is named, `expected` maps sub-agents "
-            f"({', '.join(AGENTS)}) to what each should answer.",
+            f"({', '.join(known)}) to what each should answer.",
         )
     found = {
         name: _read(name, item, written, text, (*at, name), fail) for name, item in value.items()
@@ -212,6 +220,8 @@ def _read(
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise fail(at, "Routing expects a list of route names; `[]` means out of scope.")
             return ExpectedRoutes(frozenset(value))
+    if agent not in AGENTS:
+        return ExpectedOutput(value)
     return _tests(value, written.input, at, fail)
 
 
