@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +37,8 @@ class WordIndex:
         numbered = [[vocabulary.setdefault(w, len(vocabulary)) for w in words] for words in rows]
         if not vocabulary:
             return cls(None, len(numbered))
+        import bm25s  # of the [local] extra; sub-agents of a user's own go without it
+
         scorer = bm25s.BM25(k1=settings.k1, b=settings.b, method="lucene")
         scorer.index((numbered, vocabulary), create_empty_token=False, show_progress=False)
         return cls(scorer, len(numbered))
@@ -52,6 +53,8 @@ class WordIndex:
         """
         if not folder.exists():
             return cls(None, num_rows)
+        import bm25s
+
         scorer = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         if scorer.scores["num_docs"] != num_rows:
             raise ValueError(f"{scorer.scores['num_docs']} rows of words for {num_rows} passages")

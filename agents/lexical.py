@@ -14,8 +14,6 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import Stemmer
-
 _RUN = re.compile(r"\w+(?:\.\w+)*")
 _SEPARATOR = re.compile(r"[._]+")
 _GROUPED_DIGITS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -71,6 +69,8 @@ class Tokenizer:
 
     def __init__(self, settings: LexicalSettings | None = None) -> None:
         self.settings = settings or LexicalSettings()
+        import Stemmer  # of the [local] extra; sub-agents of a user's own go without it
+
         self._stemmer = Stemmer.Stemmer("english")
         self._memo: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()  # a stemmer must not be used by two threads at once
