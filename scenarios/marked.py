@@ -8,8 +8,8 @@ what a suite is.
 
 from __future__ import annotations
 
-import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,15 +124,18 @@ def read_text(path: Path) -> str:
         ConfigError: It cannot be read, is larger, or is not UTF-8.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe could wait for ever
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise ConfigError(f"{path}: This is {kind}; name a file.", path=path)
+        # A file may grow while it is read: the limit holds for what comes, too.
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            # Devices and pipes say that they are empty: the limit holds for what comes, too.
-            raw = file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
+            raw = file.read(MAX_BYTES + 1) if found.st_size <= MAX_BYTES else b""
     except OSError as error:
         raise ConfigError(
             f"{path}: Cannot read the file ({error.strerror or error}); check the path.", path=path
         ) from error
-    if max(size, len(raw)) > MAX_BYTES:
+    if max(found.st_size, len(raw)) > MAX_BYTES:
         raise _error(
             path,
             1,
