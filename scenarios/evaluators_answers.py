@@ -28,7 +28,7 @@ from journeyman.scenarios.metrics import GivenRecord, recall_at
 from journeyman.scenarios.observed import Observed
 from journeyman.scenarios.scenario import ExpectedRanking, ExpectedRecord, ExpectedTests
 
-_REGEX_SECONDS = 2.0
+_REGEX_SECONDS = 1.0
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Matches(BuiltIn):
             ) from error
 
     def judge(self, seen: Observed) -> Judgement:
-        """Searches for two seconds at most; a pattern that takes longer is an error."""
+        """Searches for a second at most; a pattern that takes longer is an error."""
         if not seen.answers(self.agent):
             return no_answer(self.agent)
         text = seen.answer_text(self.agent)
