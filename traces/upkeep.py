@@ -11,7 +11,7 @@ import os
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +31,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     union,
 )
 from sqlalchemy.exc import DBAPIError
@@ -61,7 +62,8 @@ _OWNED = (
 )  # fmt: skip
 """The columns that say which run a row goes with, and last the run itself."""
 
-_BATCH = 500  # runs or payloads for each transaction, so that writers get their turn
+_SWEPT = 100_000  # payloads for each transaction: every one reads through all that refer to any
+_BATCH = 500  # runs for each transaction, so that writers get their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +216,29 @@ def prune(store: Store, before: datetime, kept: Kept) -> Pruned:
     """
     counts = Counter(dict.fromkeys((column.table.name for column in _OWNED), 0))
 
-    def forget(connection: Connection) -> Counter[str]:
-        query = select(_RUNS.c.id).where(_is_doomed(before, kept)).limit(_BATCH)
-        ids: Sequence[str] = connection.scalars(query).all()
+    last: tuple[datetime, str] | None = None
+
+    def forget(connection: Connection) -> tuple[Counter[str], Any]:
+        # In order and on from the last, so that what stays is looked at once.
+        query = select(_RUNS.c.started_at, _RUNS.c.id).where(_is_doomed(before, kept))
+        query = query.order_by(_RUNS.c.started_at, _RUNS.c.id).limit(_BATCH)
+        if last is not None:
+            query = query.where(tuple_(_RUNS.c.started_at, _RUNS.c.id) > last)
+        rows = connection.execute(query).all()
+        ids = [row.id for row in rows]
         done = Counter[str]()
         for column in _OWNED if ids else ():
             done[column.table.name] = connection.execute(
                 delete(column.table).where(column.in_(ids))
             ).rowcount
-        return done
+        return done, rows[-1] if rows else None
 
-    while done := store.transact(forget):
+    while True:
+        done, end = store.transact(forget)
+        if end is None:
+            break
         counts.update(done)
+        last = (end.started_at, end.id)
     num_payloads, num_bytes = sweep_payloads(store)
     left = store.read(lambda connection: _num_kept(connection, before, kept))
     return Pruned({**counts, "payloads": num_payloads}, num_bytes, left)
@@ -238,7 +251,7 @@ def sweep_payloads(store: Store) -> tuple[int, int]:
         How many, and the bytes of their content.
     """
     unused = _PAYLOADS.c.hash.not_in(union(*_references()))
-    batch = select(_PAYLOADS.c.hash, _PAYLOADS.c.num_bytes).where(unused).limit(20 * _BATCH)
+    batch = select(_PAYLOADS.c.hash, _PAYLOADS.c.num_bytes).where(unused).limit(_SWEPT)
     num_payloads = num_bytes = 0
     while True:
 

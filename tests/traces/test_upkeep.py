@@ -159,6 +159,19 @@ def test_whatever_is_pruned_what_stays_is_whole(
         assert sweep_payloads(store) == (0, 0)
 
 
+def test_many_runs_go_in_several_steps_and_those_between_them_stay(
+    store: Store, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("journeyman.traces.upkeep._BATCH", 3)
+    monkeypatch.setattr("journeyman.traces.upkeep._SWEPT", 3)
+    names = [str(i) for i in range(20)]
+    ids = [keep_run(store, make, at=OLD, name=name, escalated=name in "5 9") for name in names]
+    done = prune(store, MONTH, Kept())
+    assert {run.id for run in store.runs(None)} == {ids[5], ids[9]}
+    assert (done.counts["runs"], done.counts["attempts"]) == (18, 18)
+    assert store.integrity() == store.status().counts["payloads"]
+
+
 def test_a_vacuum_gives_space_back(store: Store, make: Any, path: Path) -> None:
     store.write([make.run(started_at=OLD, input="x" * 1000 + str(i)) for i in range(400)])
     store.write([make.run(started_at=OLD, input="y" * 3_000_000)])
