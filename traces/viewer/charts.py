@@ -5,11 +5,14 @@ Shapes that stretch with the page hold no text; their words stand beside them in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
+
+from journeyman.traces.viewer.visible import plain
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Markup:
@@ -25,12 +28,12 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(escape(child) for child in children)
+    inner = Markup("").join(escape(plain(child)) for child in children)
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, inner)  # noqa: S704  # names are ours
 
 
 def _value(value: Any) -> Any:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else plain(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,9 @@ class Line:
         dots: Show the points.
         joined: Join them.
         notes: What each point says when pointed at; empty for none.
+        label: Written beside the last point, so that no legend is needed.
+        tags: Written beside each point; empty for none.
+        spans: What each point may as well be, from low to high; empty for none.
     """
 
     name: str
@@ -145,6 +151,9 @@ class Line:
     dots: bool = True
     joined: bool = True
     notes: Sequence[str] = ()
+    label: str = ""
+    tags: Sequence[str] = ()
+    spans: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +183,7 @@ class Axis:
         return f"{value:.0%}" if self.unit == "share" else f"{value:,.10g}"
 
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 18, 34
 
 
 def plot(
@@ -197,7 +206,7 @@ def plot(
         title: What the picture shows, for those who do not see it.
         width: In the picture's own units, at most shown so many pixels wide.
         height: Likewise.
-        marks: Vertical lines at values of x with what they say, e.g. a threshold.
+        marks: Vertical lines at values of x with what is written above them, e.g. a threshold.
         diagonal: Draw the line from corner to corner, e.g. of perfect calibration.
     """
     right, bottom = width - _RIGHT, height - _BOTTOM
@@ -211,9 +220,13 @@ def plot(
         shapes.append(_segment(at((x.low, y.low)), at((x.high, y.high)), "ideal"))
     for value, told in marks:
         line = _segment(at((value, y.low)), at((value, y.high)), "mark")
-        shapes.append(tag("g", tag("title", told), line))
+        shapes.append(tag("g", tag("title", told), line, _mark_text(told, at((value, y.high)))))
     for line_ in lines:
+        ends = [(at((point[0], low)), at((point[0], high)))
+                for point, (low, high) in zip(line_.points, line_.spans, strict=False)]  # fmt: skip
+        shapes.extend(_segment(low, high, f"span {line_.css}") for low, high in ends)
         shapes.extend(_line(line_, [at(point) for point in line_.points]))
+    shapes.extend(_end_labels(lines, at))
     return tag(
         "svg",
         tag("title", title),
@@ -261,7 +274,109 @@ def _line(line: Line, places: Sequence[tuple[float, float]]) -> list[Markup]:
             shapes.append(
                 tag("circle", tag("title", note), cx=across, cy=down, r=3, class_=line.css)
             )
+    for (across, down), told in zip(places, line.tags, strict=False):
+        shapes.append(tag("text", told, x=across + 5, y=down + 12, class_="tag"))
     return shapes
+
+
+def _mark_text(told: str, top: tuple[float, float]) -> Markup:
+    is_right = top[0] > _LEFT + 180
+    return tag(
+        "text",
+        told,
+        x=top[0] + (3 if not is_right else -3),
+        y=top[1] - 5,
+        text_anchor="end" if is_right else "start",
+        class_="label",
+    )
+
+
+def _end_labels(lines: Sequence[Line], at: Any) -> list[Markup]:
+    """What each line is, beside its last point; labels that would lie on each other are moved."""
+    ends = sorted(
+        ((at(line.points[-1]), line) for line in lines if line.label and line.points),
+        key=lambda end: end[0][1],
+    )
+    shapes, lowest = [], 0.0
+    for (across, down), line in ends:
+        y = max(down - 6, lowest + 12)
+        lowest = y
+        shapes.append(
+            tag("text", line.label, x=across - 4, y=y, text_anchor="end",
+                class_=f"label of-{line.css}")
+        )  # fmt: skip
+    return shapes
+
+
+def ticks(high: float, number: int = 4) -> list[float]:
+    """Round numbers from 0 to at least `high`, in about so many steps."""
+    step = max(high, 1e-9) / number
+    size = 10.0 ** math.floor(math.log10(step))
+    step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= step * 0.999)
+    return [step * i for i in range(math.ceil(high / step - 1e-9) + 1)]
+
+
+def histogram(
+    edges: Sequence[float],
+    series: Sequence[Series],
+    x: Axis,
+    title: str,
+    *,
+    y_label: str = "attempts",
+    width: int = 420,
+    height: int = 220,
+) -> Markup:
+    """Stacked bars over a number line, with counts on the other axis.
+
+    Args:
+        edges: Ends of the bins in data units, one more than there are bins.
+        series: Layers, the lowest first, one value a bin.
+        x: Horizontal axis.
+        title: What the picture shows, for those who do not see it.
+        y_label: What is counted.
+        width: As in `plot`.
+        height: Likewise.
+    """
+    totals = [sum(layer.values[i] for layer in series) for i in range(len(edges) - 1)]
+    marks = ticks(max([*totals, 1]))
+    y = Axis(y_label, high=marks[-1], ticks=marks, unit="number")
+    right, bottom = width - _RIGHT, height - _BOTTOM
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        across = _LEFT + x.place(point[0]) * (right - _LEFT)
+        return across, bottom - y.place(point[1]) * (bottom - _TOP)
+
+    shapes = [*_grid(x, y, at), *_axis_labels(x, y, width, height)]
+    for i in range(len(edges) - 1):
+        (left, _), (end, _) = at((edges[i], 0)), at((edges[i + 1], 0))
+        told = ", ".join(f"{layer.values[i]:,.0f} {layer.name}" for layer in series)
+        bars, below = [], 0.0
+        for layer in series:
+            if layer.values[i]:
+                (_, foot), (_, top) = at((0, below)), at((0, below + layer.values[i]))
+                bars.append(tag("rect", x=left + 0.5, y=top, width=max(end - left - 1, 0.5),
+                                height=foot - top, class_=layer.css))  # fmt: skip
+            below += layer.values[i]
+        note = tag("title", f"{x.say(edges[i])} to {x.say(edges[i + 1])}: {told}")
+        shapes.append(tag("g", note, *bars))
+    return tag("svg", tag("title", title), *shapes, class_="plot",
+               viewBox=f"0 0 {width} {height}", width=width, height=height, role="img")  # fmt: skip
+
+
+def sparkline(values: Sequence[float], title: str) -> Markup:
+    """A line of a word's size, the last value marked.
+
+    Args:
+        values: In [0, 1], the oldest first.
+        title: What it says.
+    """
+    step = 96 / max(len(values) - 1, 1)
+    places = [(2 + i * step, 18 - 16 * value) for i, value in enumerate(values)]
+    path = " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
+    line = [tag("polyline", points=path, class_="student")] if len(places) > 1 else []
+    end = [tag("circle", cx=x, cy=y, r=2.2, class_="student") for x, y in places[-1:]]
+    return tag("svg", tag("title", title), *line, *end, class_="sparkline",
+               viewBox="0 0 102 20", width=102, height=20, role="img")  # fmt: skip
 
 
 def _segment(start: tuple[float, float], end: tuple[float, float], css: str) -> Markup:

@@ -16,8 +16,9 @@ from markupsafe import Markup
 from journeyman.traces.viewer import routes
 from journeyman.traces.viewer.gate import IS_OLD_LINE, is_trace_store, trace_database
 from journeyman.traces.viewer.questions import QUESTIONS
-from journeyman.traces.viewer.rendering import plain, short
+from journeyman.traces.viewer.rendering import short
 from journeyman.traces.viewer.safety import Safety
+from journeyman.traces.viewer.visible import plain
 from journeyman.traces.viewer.visit import ROOT
 
 hookimpl = pluggy.HookimplMarker("datasette")

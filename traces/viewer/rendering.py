@@ -3,6 +3,9 @@
 Everything that a template says is escaped, and nothing is ever marked as safe but what `charts`
 builds. Characters that turn the direction of text, control characters and lone surrogates are shown
 as what they are, so that an answer cannot pretend to be something else.
+
+A text is cut at `MAX_CHARS`, since any column may hold a megabyte; where more is wanted, a template
+says `|whole` and bounds it itself. What a form hands back must be whole.
 """
 
 from __future__ import annotations
@@ -15,30 +18,36 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from journeyman.traces.viewer import charts
+from journeyman.traces.viewer.visible import plain
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 
-_ODD = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+MAX_CHARS = 1_000
+"""Of one text, unless the template wants it whole."""
+
+MAX_URL_CHARS = 4_000
+"""A longer address is not offered: servers refuse it."""
 
 
-def plain(value: Any) -> Any:
-    """Text that shows what it holds; other values as they are, and None as nothing."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _ODD.sub(_shown, value)
-    return value
+def cut(value: Any) -> Any:
+    """As `plain`, but no longer than `MAX_CHARS`."""
+    if isinstance(value, str) and not isinstance(value, Markup) and len(value) > MAX_CHARS:
+        return plain(value[: MAX_CHARS - 1]) + "…"
+    return plain(value)
 
 
-def _shown(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
+def whole(value: Any) -> Markup:
+    """The filter for texts that are not to be cut; they are escaped like all others."""
+    return escape(plain(value))
+
+
+def address(url: str) -> Markup:
+    """An address for an attribute, which is never cut; one that is too long leads nowhere."""
+    return escape(url) if len(url) <= MAX_URL_CHARS else Markup("#")
 
 
 def money(microusd: float | None) -> str:
@@ -105,6 +114,7 @@ FILTERS = {
     "when": when,
     "short": short,
     "pretty": pretty,
+    "whole": whole,
 }
 
 
@@ -115,7 +125,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=plain,
+        finalize=cut,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -12,7 +12,7 @@ from journeyman.traces.schema import SCHEMA_HEAD, VERSION_TABLE
 from journeyman.traces.viewer.gate import may_view, trace_database
 from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.pages import overview, payloads, run, runs, sessions, stars, static
-from journeyman.traces.viewer.rendering import render, static_version
+from journeyman.traces.viewer.rendering import address, render, static_version
 from journeyman.traces.viewer.visit import ROOT, Page, Shown, Visit
 
 PAGES: tuple[Page, ...] = (
@@ -102,8 +102,8 @@ def _response(visit: Visit, shown: Shown) -> Any:
     facts = {
         "title": shown.title,
         "visit": visit,
-        "url": visit.url,
-        "static": lambda name: visit.url("/static", name, v=static_version(name)),
+        "url": lambda *parts, **query: address(visit.url(*parts, **query)),
+        "static": lambda name: address(visit.url("/static", name, v=static_version(name))),
         "navigation": _navigation(visit),
         "csrftoken": _csrf_token(visit.request),
         **shown.facts,

@@ -101,7 +101,7 @@ class Visit:
 
         def in_thread(connection: sqlite3.Connection) -> ResultT:
             deadline = time.monotonic() + limit / 1000
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 1_000)
             try:
                 # One transaction, so that a page's numbers are of one moment.
                 connection.execute("BEGIN")

@@ -11,9 +11,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from journeyman.traces.viewer.sides import Sides, sides
+
+KindT = TypeVar("KindT", list[Any], dict[str, Any])
 
 PAGE = 500
 """Spans on a page."""
@@ -34,7 +36,7 @@ def find(connection: sqlite3.Connection, run_id: str) -> dict[str, Any] | None:
         WHERE r.id = ?""",
         [run_id],
     ).fetchone()
-    return None if row is None else {**dict(row), "tags": _json(row["tags"], [])}
+    return None if row is None else {**dict(row), "tags": _parsed(row["tags"], list)}
 
 
 def starting_with(connection: sqlite3.Connection, prefix: str) -> list[str]:
@@ -103,7 +105,7 @@ def steps(connection: sqlite3.Connection, run_id: str, *, page: int, span: str |
         page = places[0] // PAGE + 1 if places else page
     num_pages = max((len(ordered) + PAGE - 1) // PAGE, 1)
     page = min(max(page, 1), num_pages)
-    starts = [datetime.fromisoformat(row["started_at"]).timestamp() * 1000 for row in rows]
+    starts = [_milliseconds(row["started_at"]) for row in rows]
     first = min(starts, default=0.0)
     ends = [start + row["duration_ms"] for start, row in zip(starts, rows, strict=True)]
     total = max(max(ends, default=0.0) - first, 1e-3)
@@ -146,7 +148,7 @@ def span_of(connection: sqlite3.Connection, run_id: str, span_id: str) -> dict[s
     ).fetchone()
     if row is None:
         return None
-    return {**dict(row), "attributes": _json(row["attributes"], {})}
+    return {**dict(row), "attributes": _parsed(row["attributes"], dict)}
 
 
 def scores(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
@@ -218,8 +220,8 @@ def _task(row: dict[str, Any], content: Mapping[str, Any]) -> Task:
         both = sides(content[student] if student else None, content[frontier] if frontier else None)
     return Task(
         row,
-        _json(row["evidence"], {}),
-        _json(row["checks"], []),
+        _parsed(row["evidence"], dict),
+        [check for check in _parsed(row["checks"], list) if isinstance(check, dict)],
         content.get(row["input_hash"]),
         both,
         content.get(row["answer_hash"]),
@@ -244,3 +246,17 @@ def _json(text: str, otherwise: Any) -> Any:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return otherwise
+
+
+def _parsed(text: str, kind: type[KindT]) -> KindT:
+    """What a JSON text says where it is of the kind that it should be; else an empty one."""
+    found = _json(text, None)
+    return found if isinstance(found, kind) else kind()
+
+
+def _milliseconds(time: str) -> float:
+    """A stored time; 0 where it is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp() * 1000
+    except (ValueError, OverflowError):
+        return 0.0
