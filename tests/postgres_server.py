@@ -76,6 +76,17 @@ class PostgresServer:
         self.port = _free_port()
         self.start()
 
+    @property
+    def version(self) -> int:
+        """The major one."""
+        said = (self._home / "data" / "PG_VERSION").read_text().strip()
+        return int(said.partition(".")[0])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
     def url(self, database: str) -> str:
         """The URL of a database of this server."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

@@ -220,3 +220,36 @@ def _tell(done: Pruned, *, dry_run: bool) -> None:
 
 def _mb(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:.1f} MB"
+
+
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="File or URL of a trace store.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Empty or new store, file or URL.")],
+    json: JsonOption = False,
+) -> None:
+    """Copy a whole store into an empty one: from SQLite to PostgreSQL, or back.
+
+    Both are compared at the end, row for row. An interrupted copy goes on when it is started again.
+
+    Examples:
+
+      journeyman db copy .journeyman/traces.db postgresql://ada@db.example/journeyman
+
+      journeyman db copy postgresql://ada@db.example/journeyman copied.db
+    """
+    from journeyman.cli.progress import Progress
+    from journeyman.traces.transfer import transfer
+
+    with (
+        open_store(source) as opened,
+        open_store(target, read_only=False) as empty,
+        Progress("rows", quiet=json) as bar,
+    ):
+        done = transfer(opened, empty, tell=bar.update)
+        name = empty.name
+    if json:
+        emit({**asdict(done), "target": name.strip("'")})
+        return
+    total = sum(done.counts.values())
+    talk(f"{name} holds the same {total:,} rows; {done.num_payloads:,} payloads match their hash.")

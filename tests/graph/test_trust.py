@@ -133,7 +133,7 @@ def test_the_synchronous_door_follows_too(
 
 
 async def test_another_process_promotes_suspends_and_rolls_back(
-    store: Store, registry: Registry, follow: Callable[..., ReleaseTrust]
+    target: Path | str, registry: Registry, follow: Callable[..., ReleaseTrust]
 ) -> None:
     high, low = (make_release(registry.data, word) for word in ("high", "low"))
     registry.register(high)
@@ -142,8 +142,7 @@ async def test_another_process_promotes_suspends_and_rolls_back(
     program = Path(__file__).with_name("promoter.py")
 
     async def elsewhere(*arguments: str) -> Answer:
-        path = store.url.database
-        command = [sys.executable, program, path, registry.data, *arguments]
+        command = [sys.executable, program, str(target), registry.data, *arguments]
         await asyncio.to_thread(subprocess.run, command, check=True)
         await asyncio.sleep(0.06)
         return await ask(graph)

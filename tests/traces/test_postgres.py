@@ -1,91 +1,207 @@
-"""The same store on PostgreSQL: a server named by JOURNEYMAN_TEST_POSTGRES, an empty database."""
+"""What holds on PostgreSQL alone: its languages, locks, pool, and a server that goes away.
+
+All other tests of the store run there with `pytest --store postgres`.
+"""
 
 from __future__ import annotations
 
-import math
-import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from journeyman.models.errors import StoreUnreachable, TraceError
 from journeyman.traces.ledger import StoreLedger
 from journeyman.traces.recorder import Recorder
-from journeyman.traces.records import new_id
 from journeyman.traces.schema import VIEWS
 from journeyman.traces.store import Store
-
-URL = os.environ.get("JOURNEYMAN_TEST_POSTGRES", "")
-
-pytestmark = pytest.mark.skipif(not URL, reason="JOURNEYMAN_TEST_POSTGRES names no server")
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    with Store.open(URL) as opened:
+def server_store(postgres_url: str) -> Iterator[Store]:
+    with Store.open(postgres_url) as opened:
         yield opened
 
 
-def test_many_may_open_it_at_once() -> None:
+def at_once(*works: Callable[[], object]) -> list[BaseException]:
+    """Run in threads; what they raised."""
     errors: list[BaseException] = []
 
-    def work() -> None:
+    def caught(work: Callable[[], object]) -> None:
         try:
-            Store.open(URL).close()
-        except BaseException as error:  # noqa: BLE001  # told below
+            work()
+        except BaseException as error:  # noqa: BLE001  # told by the test
             errors.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=caught, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert errors == []
+    return errors
 
 
-def test_a_run_is_recorded_and_read_back(store: Store, make: Any) -> None:
-    run = make.run(input={"a\0b": "\ud800"}, error_message="nul \0 here", tags=("a",))
-    attempt = make.attempt(run.id, evidence={"p": math.inf}, decision="escalate", confidence=0.5)
-    escalation = make.escalation(attempt, agreement=True, frontier_output={"x": 1})
-    with Recorder(store) as recorder:
-        recorder.record(make.run(id=run.id, status="running"), make.span(run.id))
-        recorder.record(attempt, escalation, run)
-        assert recorder.wait(run.id)
-        assert recorder.trouble is None
-    trace = store.run(run.id[:20])
-    assert trace.run.input == run.input
-    assert trace.attempts == (attempt,)
-    assert trace.escalations == (escalation,)
-    assert store.integrity() >= 2
-    assert store.status().num_bytes > 0
+def test_many_may_make_it_at_once(postgres_server: PostgresServer) -> None:
+    url = postgres_server.new_database(migrated=False)
+    assert at_once(*[lambda: Store.open(url).close()] * 4) == []
+    with Store.open(url, read_only=True) as store:
+        assert store.runs() == []
+    postgres_server.drop(url)
 
 
-def test_every_view_answers_with_plain_numbers(store: Store, make: Any) -> None:
-    attempt = make.attempt(make.run().id, confidence=0.5)
-    store.write([make.run(), attempt, make.escalation(attempt, agreement=True, cost_microusd=1)])
+def test_text_sorts_by_its_bytes_whatever_the_language(server_store: Store, make: Any) -> None:
+    ids = ["B", "a", "Z-1", "Z_1", "ä", "z"]
+    server_store.write([make.run(id=each) for each in ids])
+    query = text("SELECT id FROM runs ORDER BY id")
+    assert server_store.read(lambda c: c.scalars(query).all()) == sorted(ids)
+
+
+def test_every_text_column_sorts_by_bytes(server_store: Store) -> None:
+    query = text(
+        "SELECT c.table_name, c.column_name FROM information_schema.columns AS c "
+        "JOIN information_schema.tables AS t USING (table_schema, table_name) "
+        "WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE' AND data_type = 'text' "
+        "AND collation_name IS DISTINCT FROM 'C'"
+    )
+    assert server_store.read(lambda c: c.execute(query).all()) == []
+
+
+def test_every_view_answers_with_plain_values(server_store: Store, make: Any) -> None:
+    run = make.run(session_id="thread")
+    attempt = make.attempt(run.id, confidence=0.5)
+    server_store.write([run, attempt, make.escalation(attempt, agreement=True, cost_microusd=1)])
     for view in VIEWS:
-        rows = store.read(lambda c, v=view: c.execute(text(f"SELECT * FROM {v}")).mappings().all())
+        query = text(f"SELECT * FROM {view}")
+        rows = server_store.read(lambda c, q=query: c.execute(q).mappings().all())
         for value in (value for row in rows for value in row.values()):
             assert isinstance(value, (str, int, float, bool, type(None)))
 
 
-def test_ledgers_never_pass_the_cap_together(store: Store) -> None:
-    granted: list[int] = []
-    day = new_id()
+def test_a_database_that_cannot_hold_every_character_is_refused(
+    postgres_server: PostgresServer,
+) -> None:
+    postgres_server.execute(
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+        + (" LOCALE_PROVIDER libc" if postgres_server.version >= 15 else "")
+    )
+    with pytest.raises(TraceError, match="--encoding UTF8"):
+        Store.open(postgres_server.url("latin"))
 
-    def work() -> None:
-        ledger = StoreLedger(store)
-        for _ in range(30):
-            if ledger.reserve(7, day=day, cap_microusd=500):
-                granted.append(7)
-                ledger.settle(7, 7, day=day)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(granted) == 497
-    assert StoreLedger(store).spent(day) == 497
+def test_what_is_missing_is_said_in_a_sentence(postgres_server: PostgresServer) -> None:
+    with pytest.raises(TraceError, match='database "none" does not exist'):
+        Store.open(postgres_server.url("none"))
+
+
+def test_a_user_who_may_not_write_is_told_what_to_read(
+    postgres_server: PostgresServer, postgres_url: str, make: Any
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.execute("CREATE ROLE reader LOGIN")
+    postgres_server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", name)
+    with Store.open(postgres_url.replace("postgres@", "reader@")) as store:
+        assert store.runs() == []
+        with pytest.raises(TraceError, match=r"docs/postgres\.md"):
+            store.write([make.run()])
+
+
+def test_readers_see_one_moment(server_store: Store, make: Any) -> None:
+    def work(connection: Any) -> tuple[int, int]:
+        query = text("SELECT count(*) FROM runs")
+        before = connection.scalar(query)
+        server_store.write([make.run()])
+        return before, connection.scalar(query)
+
+    assert server_store.read(work) == (0, 0)
+
+
+def test_a_deadlock_is_begun_anew(server_store: Store, make: Any) -> None:
+    first, second = make.run(id="1"), make.run(id="2")
+    server_store.write([first, second])
+    barrier = threading.Barrier(2)
+    tries: list[str] = []
+
+    def both(one: str, other: str) -> None:
+        def work(connection: Any) -> None:
+            tries.append(one)
+            update = text("UPDATE runs SET epoch = epoch + 1 WHERE id = :id")
+            connection.execute(update, {"id": one})
+            if len(tries) <= 2:
+                barrier.wait(10)
+            connection.execute(update, {"id": other})
+
+        server_store.transact(work)
+
+    assert at_once(lambda: both("1", "2"), lambda: both("2", "1")) == []
+    assert len(tries) == 3
+    assert [run.epoch for run in server_store.runs()] == [2, 2]
+
+
+def test_waiting_for_a_lock_ends_with_a_sentence(server_store: Store, postgres_url: str) -> None:
+    day = "2026-01-01"
+    StoreLedger(server_store).settle(0, 1, day=day)
+    with Store.open(postgres_url, busy_seconds=0.1) as store:
+
+        def held(connection: Any) -> None:
+            connection.execute(text("UPDATE budgets SET spent = 2"))
+            with pytest.raises(TraceError, match="kept busy by another process"):
+                StoreLedger(store).reserve(1, day=day, cap_microusd=10)
+
+        server_store.transact(held)
+        assert StoreLedger(store).reserve(1, day=day, cap_microusd=10)
+
+
+def test_more_threads_than_connections_wait_their_turn(server_store: Store, make: Any) -> None:
+    assert at_once(*[lambda: server_store.write([make.run()])] * 40) == []
+    assert len(server_store.runs(None)) == 40
+
+
+@pytest.fixture
+def own_server(postgres_server: PostgresServer, postgres_url: str) -> Iterator[PostgresServer]:
+    """The server, for tests that stop it: it runs again before their database goes."""
+    yield postgres_server
+    if not postgres_server.is_running:
+        postgres_server.start()
+
+
+def test_records_wait_while_the_server_is_away(
+    own_server: PostgresServer, server_store: Store, make: Any
+) -> None:
+    with Recorder(server_store) as recorder:
+        before, during, after = make.run(), make.run(), make.run()
+        recorder.record(before)
+        assert recorder.wait(before.id)
+        own_server.stop()
+        with pytest.raises(StoreUnreachable, match="does not answer") as caught:
+            server_store.runs()
+        assert "\n" not in str(caught.value)
+        start = time.monotonic()
+        recorder.record(during, make.span(during.id))
+        assert not recorder.wait(during.id)
+        for _ in range(20):  # later runs are not held up
+            assert not recorder.wait(during.id)
+        assert time.monotonic() - start < 5
+        assert isinstance(recorder.trouble, StoreUnreachable)
+        own_server.start()
+        recorder.record(after)
+        deadline = time.monotonic() + 20
+        while not recorder.wait(after.id) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert recorder.wait(during.id)
+        assert recorder.num_lost == 0
+    assert {run.id for run in server_store.runs()} == {before.id, during.id, after.id}
+    assert len(server_store.run(during.id).spans) == 1
+
+
+def test_closing_while_the_server_is_away_gives_up_and_counts(
+    own_server: PostgresServer, server_store: Store, make: Any
+) -> None:
+    recorder = Recorder(server_store)
+    own_server.stop()
+    recorder.record(make.run(), make.run())
+    recorder.close(timeout=10)
+    assert recorder.num_lost == 2
