@@ -12,7 +12,14 @@ from typing import Literal
 from journeyman.models.types import Answer
 from journeyman.scenarios.metrics import Given, exact
 from journeyman.scenarios.scenario import Expected, Scenario
-from journeyman.scenarios.verdicts import AssertionResult, Outcome, Status, outcome_of, status_of
+from journeyman.scenarios.verdicts import (
+    AssertionResult,
+    Outcome,
+    Status,
+    outcome_of,
+    score_of,
+    status_of,
+)
 
 Arm = Literal["student", "frontier", "system"]
 ARMS: tuple[Arm, ...] = ("student", "frontier", "system")
@@ -76,6 +83,11 @@ class ScenarioResult:
             return "error"
         right = not self.counts_expected or self.is_right
         return status_of(self.assertions, is_right=right)
+
+    @property
+    def score(self) -> float | None:
+        """The share of assertions that hold, by weight; None without assertions or with an error."""
+        return score_of(self.assertions)
 
     @property
     def xfail(self) -> str | None:

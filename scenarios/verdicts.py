@@ -53,6 +53,17 @@ def status_of(assertions: Sequence[AssertionResult], *, is_right: bool) -> Statu
     return "passed" if held and is_right else "failed"
 
 
+def score_of(assertions: Sequence[AssertionResult]) -> float | None:
+    """The share of assertions that hold, by weight; None where there are none, or any is an error.
+
+    It tells how far off a scenario is; whether it passes hangs on every assertion alike.
+    """
+    if not assertions or any(result.passed is None for result in assertions):
+        return None
+    held = sum(result.weight for result in assertions if result.passed)
+    return held / sum(result.weight for result in assertions)
+
+
 def verdict_over(statuses: Sequence[Status], rule: PassRule | None = None) -> Status:
     """The verdict over all epochs of one scenario.
 

@@ -1,4 +1,4 @@
-"""One verdict from many: assertions into a status, epochs into a verdict, expectations into both."""
+"""One verdict from many: of assertions a status, of epochs a verdict, with what was expected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from journeyman.scenarios.verdicts import (
     AssertionResult,
     Status,
     outcome_of,
+    score_of,
     status_of,
     verdict_over,
 )
@@ -70,6 +71,13 @@ def test_another_passed_epoch_never_turns_at_least_n_into_a_failure(
     rule = PassRule(rule="at_least", n=n)
     if verdict_over(statuses, rule) == "passed":
         assert verdict_over([*statuses, "passed"], rule) == "passed"
+
+
+def test_a_score_is_the_share_that_holds_by_weight() -> None:
+    light, heavy = held(passed=True), AssertionResult("Contains", "b", False, weight=3)
+    assert score_of([light, heavy]) == 0.25
+    assert score_of([light, held(None)]) is None
+    assert score_of([]) is None
 
 
 def test_no_epochs_have_no_verdict() -> None:
