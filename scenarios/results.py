@@ -86,7 +86,7 @@ class ScenarioResult:
 
     @property
     def score(self) -> float | None:
-        """The share of assertions that hold, by weight; None without assertions or with an error."""
+        """The share of assertions that hold, by weight; None without any, or with an error."""
         return score_of(self.assertions)
 
     @property
