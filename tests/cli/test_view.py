@@ -1,0 +1,93 @@
+"""`journeyman view` as a person starts and ends it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from journeyman.traces.store import Store
+
+Viewer = subprocess.Popen[str]
+
+COMMAND = [sys.executable, "-m", "journeyman", "view", "--no-open", "--port", "0"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    Store.open(tmp_path / "traces.db").close()
+    return tmp_path / "traces.db"
+
+
+@pytest.fixture
+def running() -> Iterator[list[Viewer]]:
+    started: list[Viewer] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def start(running: list[Viewer], *arguments: str) -> tuple[str, Viewer]:
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    running.append(process)
+    assert process.stdout is not None
+    return process.stdout.readline().strip(), process
+
+
+def status_of(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_it_says_where_it_is_answers_and_ends(path: Path, running: list[Viewer]) -> None:
+    url, process = start(running, "--store", str(path))
+    assert url.startswith("http://127.0.0.1:")
+    assert status_of(url) == 200
+    assert status_of(url, Host="evil.example") == 403
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode in {0, 130, -signal.SIGINT}
+    assert "Traceback" not in errors
+
+
+def test_beyond_loopback_it_wants_a_token(path: Path, running: list[Viewer]) -> None:
+    url, _ = start(running, "--store", str(path), "--host", "0.0.0.0")
+    local = url.replace("0.0.0.0", "127.0.0.1")
+    bare, _, token = local.partition("?token=")
+    assert len(token) >= 16
+    assert status_of(bare) == 401
+    assert status_of(bare, Authorization=f"Bearer {token}") == 200
+    sql = bare.replace("/-/journeyman", "/traces.json?sql=select+1")
+    assert status_of(sql, Authorization=f"Bearer {token}") == 403
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--store", "none.db"], "no trace store"),
+        (["--token", "short"], "at least 16"),
+        (["--snapshot", "--write"], "lost"),
+        (["--host", "192.0.2.1"], "listen"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(path: Path, arguments: list[str], said: str) -> None:
+    store = [] if "--store" in arguments else ["--store", str(path)]
+    done = subprocess.run(
+        [*COMMAND, *store, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
