@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from journeyman.models.comparison import compare_paired
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.estimates import Estimate
 from journeyman.scenarios.finished import Finished, from_record, total
+from journeyman.scenarios.gates import GateResult
 from journeyman.scenarios.report import verdict_of
 from journeyman.scenarios.resume import find_run, selection_of
 from journeyman.scenarios.selection import Selection
@@ -89,6 +90,7 @@ class Side:
         arm: Which arm the whole run was.
         lines: Its scenarios by id.
         selection: What of the suite it was asked for; None where that is not known.
+        figures: Its figures by name; see `figures_of`.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Side:
     arm: str
     lines: Mapping[str, Line]
     selection: Selection | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def was_asked_for(self, line: Line) -> bool:
         """Would this run have had the scenario, were it still in the suite?"""
@@ -338,7 +341,9 @@ def side_of_run(store: Store, record: SuiteRunRecord) -> Side:
     results = [from_record(row) for row in store.scenario_results(record.id)]
     selection = selection_of(record) if "selection" in record.options else None
     arm = record.arm or "system"
-    return Side(record.label or record.id, record.suite, arm, lines_of(results), selection)
+    name = record.label or record.id[:18]
+    lines = lines_of(results)
+    return Side(name, record.suite, arm, lines, selection, figures_of(record.summary))
 
 
 def side_of_file(path: Path, *, suite: str | None = None) -> Side:
@@ -365,6 +370,7 @@ def side_of_file(path: Path, *, suite: str | None = None) -> Side:
                 run["arm"],
                 {line["id"]: _read_line(line) for line in run["scenarios"]},
                 Selection.from_json(run["selection"]) if run["selection"] else None,
+                figures_of(run["summary"]),
             )
             for run in runs
         ]
@@ -382,7 +388,63 @@ def side_of_file(path: Path, *, suite: str | None = None) -> Side:
     return sides[0]
 
 
-def find_side(store: Store, named: str, *, suite: str | None = None) -> Side:
+def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of a run by name, from its summary: pass rate, escalation rate, cost, metrics."""
+    found = dict(summary.get("arms", {}).get("system", {}))
+    for name in ("pass_rate", "escalation_rate"):
+        if summary.get(name):
+            found[name] = summary[name][0]
+    cost = summary.get("cost_microusd", {}).get("system")
+    if cost is not None:
+        found["cost_usd"] = cost / 1e6
+    return found
+
+
+LESS_IS_BETTER = frozenset({"escalation_rate", "cost_usd"})
+
+
+def parse_tolerances(written: Sequence[str]) -> dict[str, float]:
+    """`--tolerance` such as `pass_rate=0.02`, by figure.
+
+    Raises:
+        ConfigError: One is no figure and number.
+    """
+    found = {}
+    for one in written:
+        name, _, value = one.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = -1.0
+        if not name or not found[name] >= 0:
+            raise ConfigError(f"--tolerance {one!r} is no FIGURE=X; write it as pass_rate=0.02.")
+    return found
+
+
+def check_tolerances(
+    base: Side, now: Mapping[str, float], tolerances: Mapping[str, float]
+) -> list[GateResult]:
+    """Figures against the base's, each with what it may lose.
+
+    Raises:
+        ConfigError: A figure is unknown.
+    """
+    checked = []
+    for name, allowed in tolerances.items():
+        if name not in base.figures or name not in now:
+            known = ", ".join(sorted(base.figures.keys() & now.keys()))
+            raise ConfigError(f"--tolerance names an unknown figure {name!r}; known are {known}.")
+        before, after = base.figures[name], now[name]
+        loss = after - before if name in LESS_IS_BETTER else before - after
+        detail = f"{before:.4f} -> {after:.4f}, at most {allowed:g} worse"
+        # A loss of just so much must not fail for the last bit of a float.
+        checked.append(GateResult(f"tolerance {name}", loss <= allowed + 1e-12, detail))
+    return checked
+
+
+def find_side(
+    store: Store, named: str, *, suite: str | None = None, arm: str | None = None
+) -> Side:
     """The run that a word stands for: a JSON report, or what `find_run` takes.
 
     Raises:
@@ -392,7 +454,7 @@ def find_side(store: Store, named: str, *, suite: str | None = None) -> Side:
     path = Path(named)
     if path.suffix == ".json" or path.is_file():
         return side_of_file(path, suite=suite)
-    return side_of_run(store, find_run(store, named, suite=suite))
+    return side_of_run(store, find_run(store, named, suite=suite, arm=arm))
 
 
 def bless(store: Store, record: SuiteRunRecord) -> None:
@@ -404,7 +466,7 @@ def bless(store: Store, record: SuiteRunRecord) -> None:
     if record.status in ("running", "interrupted", "stopped"):
         raise ConfigError(
             f"Run {record.id!r} is {record.status}: finish it with `journeyman run --resume "
-            f"{record.id[:12]}` before it is blessed."
+            f"{record.id[:18]}` before it is blessed."
         )
     set_baseline(store, record.id)
 

@@ -28,7 +28,7 @@ from journeyman.scenarios.assembly import Progress, Staff, staff_for
 from journeyman.scenarios.calls import Calls
 from journeyman.scenarios.datasets import default_parts, iter_scenarios
 from journeyman.scenarios.finished import Finished, Key, finish, to_record
-from journeyman.scenarios.gates import Verdict, check_gates, conclude
+from journeyman.scenarios.gates import GateResult, Verdict, check_gates, conclude
 from journeyman.scenarios.limits import Stop, Watch
 from journeyman.scenarios.options import ExecutionOptions
 from journeyman.scenarios.references import references
@@ -133,17 +133,20 @@ class Execution:
         given = self._options.gate.model_dump(exclude_none=True)
         return self.suite.spec.gate.model_copy(update=given)
 
-    def verdict(self, *, num_regressions: int | None = None) -> Verdict:
+    def verdict(
+        self, *, num_regressions: int | None = None, more: Sequence[GateResult] = ()
+    ) -> Verdict:
         """What the run comes to.
 
         Args:
             num_regressions: Against the baseline; None where there was none.
+            more: Further gates, such as figures against the baseline's.
         """
         gate = self.gate
         if gate.max_regressions is None and num_regressions is not None:
             gate = gate.model_copy(update={"max_regressions": 0})
         gates = check_gates(self.report, gate, num_regressions=num_regressions)
-        return conclude(self.report, gates, gate=gate, stop=self.stop)
+        return conclude(self.report, [*gates, *more], gate=gate, stop=self.stop)
 
     def settle(self, verdict: Verdict) -> None:
         """Write a verdict that took more than the run itself, such as a baseline."""
@@ -320,7 +323,7 @@ class Execution:
                 "journeyman": version("journeyman"),
                 "python": platform.python_version(),
                 "platform": sys.platform,
-                "frontier": self._frontier_name(),
+                "frontier": self.frontier_name,
             },
             path=str(self.suite.path.resolve()),
             arm=self._options.arm,
@@ -328,7 +331,9 @@ class Execution:
             options=self._shape.options,
         )
 
-    def _frontier_name(self) -> str:
+    @property
+    def frontier_name(self) -> str:
+        """Which frontier answers, for the record."""
         chosen = self._options.reference
         if self._options.arm == "student-only":
             return "none"

@@ -48,6 +48,8 @@ class ExecutionOptions:
         limits: When to stop early.
         cache: Where the configured frontier's replies are kept; None keeps none.
         gate: Gates that take the place of the suite's, one by one.
+        sets: `KEY=VALUE` that changed settings or the suite, for the record.
+        plan: Every suite and arm that the command runs, for the record.
         label: A name for the run.
         group_id: Shared by the runs that one command starts.
         argv: The command line, for the record.
@@ -64,6 +66,8 @@ class ExecutionOptions:
     limits: Limits = field(default_factory=Limits)
     cache: ReplyCache | None = None
     gate: Gate = field(default_factory=Gate)
+    sets: tuple[str, ...] = ()
+    plan: tuple[tuple[str, str], ...] = ()
     label: str | None = None
     group_id: str | None = None
     argv: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from journeyman.models.errors import ConfigError
@@ -88,6 +89,59 @@ def find_suite(named: str) -> Path:
         f"{', '.join(shipped)}.",
         path=path,
     )
+
+
+def find_suites(named: Sequence[str], *, project: Path) -> list[Path]:
+    """The suite files that files, folders and names of shipped suites stand for, each once.
+
+    A folder stands for every suite in it and below it; other YAML files there, such as scenarios
+    that suites include, are passed over.
+
+    Args:
+        named: Paths and names; nothing stands for the folder `scenarios` of the project.
+        project: The project's folder.
+
+    Raises:
+        ConfigError: A name stands for nothing, or a folder holds no suite.
+    """
+    found: dict[Path, None] = {}
+    if not named:
+        folder = project / "scenarios"
+        if not folder.is_dir():
+            raise ConfigError(
+                f"No suite is named and there is no folder {str(folder)!r}: name a suite file, a "
+                f"folder, or one of {', '.join(shipped_suites())}.",
+                path=folder,
+            )
+        named = [str(folder)]
+    for name in named:
+        if not Path(name).is_dir():
+            found[find_suite(name)] = None
+            continue
+        inside = [path for path in sorted(Path(name).rglob("*.y*ml")) if _is_suite(path)]
+        if not inside:
+            raise ConfigError(
+                f"There is no suite in the folder {name!r}: a suite is a *.yaml file with the key "
+                "`suite`.",
+                path=Path(name),
+            )
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+_SUITE_KEY = re.compile(r"^[\"']?suite[\"']?\s*:", re.MULTILINE)
+_HEAD_BYTES = 1_000_000
+
+
+def _is_suite(path: Path) -> bool:
+    if path.suffix not in (".yaml", ".yml") or any(part.startswith(".") for part in path.parts[1:]):
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return _SUITE_KEY.search(head.decode("utf-8", "replace")) is not None
 
 
 def _variable(name: str, folder: Path) -> str:

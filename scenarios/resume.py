@@ -50,6 +50,8 @@ def shape_of(suite: Suite, settings: Settings, options: ExecutionOptions) -> Sha
         "arm": options.arm,
         "trust_uncertified": options.run.trust_uncertified,
         "releases": options.releases,
+        "sets": list(options.sets),
+        "plan": [list(one) for one in options.plan],
         "reference": None
         if chosen is None
         else {
@@ -61,8 +63,9 @@ def shape_of(suite: Suite, settings: Settings, options: ExecutionOptions) -> Sha
     frontier = None
     if chosen is None:
         frontier = [settings.frontier.model, settings.frontier.base_url]
-    # The selection does not shape a result: a part of a run is resumed as the whole was.
-    shaping = {name: value for name, value in told.items() if name not in ("selection", "parts")}
+    # Which scenarios are run shapes none of their results.
+    aside = ("selection", "parts", "plan")
+    shaping = {name: value for name, value in told.items() if name not in aside}
     return Shape(content_hash([spec, shaping, frontier]), told)
 
 
@@ -125,7 +128,9 @@ def read_run(store: Store, record: SuiteRunRecord, *, retry_errors: bool = False
     return Resumed(record, {one.key: one for one in found})
 
 
-def find_run(store: Store, named: str, *, suite: str | None = None) -> SuiteRunRecord:
+def find_run(
+    store: Store, named: str, *, suite: str | None = None, arm: str | None = None
+) -> SuiteRunRecord:
     """The suite run that a word stands for.
 
     Args:
@@ -133,13 +138,19 @@ def find_run(store: Store, named: str, *, suite: str | None = None) -> SuiteRunR
         named: `latest`, `blessed`, a label, or the beginning of an id. Of runs with the same label
             the newest counts.
         suite: Only runs of this suite.
+        arm: Only runs in this arm, where the word is not an id.
 
     Raises:
         ConfigError: There is none.
         TraceError: More than one id starts like this.
     """
-    runs = store.suite_runs(None, suite=suite)
+    runs = [
+        run
+        for run in store.suite_runs(None, suite=suite)
+        if arm is None or (run.arm or "system") == arm
+    ]
     of = f" of suite {suite!r}" if suite is not None else ""
+    of += f" in arm {arm!r}" if arm is not None else ""
     if named == "latest":
         if not runs:
             raise ConfigError(

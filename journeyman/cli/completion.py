@@ -36,6 +36,13 @@ def runs(incomplete: str) -> list[str]:
     return _fitting(_column("runs", "id", latest="started_at"), incomplete)
 
 
+def suite_runs(incomplete: str) -> list[str]:
+    """The latest suite runs on record, their labels, and the words that stand for some."""
+    labels = _column("suite_runs", "label", latest="started_at")
+    ids = _column("suite_runs", "id", latest="started_at")
+    return _fitting(["latest", "blessed", *(one for one in labels if one), *ids], incomplete)
+
+
 def _fitting(offered: Sequence[str], incomplete: str) -> list[str]:
     unique = dict.fromkeys(offered)
     return [each for each in unique if each.startswith(incomplete)][:_MAX_OFFERED]

@@ -8,10 +8,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Any
+from typing import Any, TextIO
 
 _LEVEL: ContextVar[int] = ContextVar("journeyman_level", default=0)
 """How much is said: -1 data and errors, 0 as usual, 1 and 2 log lines too."""
@@ -85,10 +85,45 @@ def environment(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def emit(value: Any) -> None:
-    """Write one JSON line of data."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+def emit(value: Any, out: TextIO | None = None) -> None:
+    """Write one JSON line of data: to standard output, or to what `data_only` gave."""
+    stream = sys.stdout if out is None else out
+    stream.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    stream.flush()
+
+
+@contextmanager
+def data_only(*, wanted: bool = True) -> Iterator[TextIO]:
+    """Standard output for our data alone: whatever else is printed inside goes to stderr.
+
+    That holds for Python's `print` and for what libraries and child processes write to the
+    descriptor itself. Where it is not wanted, standard output stays everyone's.
+    """
+    if not wanted:
+        yield sys.stdout
+        return
     sys.stdout.flush()
+    ours = sys.stdout
+    try:
+        descriptor: int | None = ours.fileno()
+    except (OSError, ValueError):  # replaced by something in memory, as tests do
+        descriptor = None
+    if descriptor is None:
+        with redirect_stdout(sys.stderr):
+            yield ours
+        return
+    kept = os.dup(descriptor)
+    os.dup2(sys.stderr.fileno(), descriptor)
+    try:
+        with (
+            open(kept, "w", encoding="utf-8", closefd=False) as data,
+            redirect_stdout(sys.stderr),
+        ):
+            yield data
+    finally:
+        ours.flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
 
 
 def say(text: str = "") -> None:

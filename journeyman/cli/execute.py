@@ -1,20 +1,29 @@
-"""Runs a suite for a command: progress on stderr, results as they come, the report at the end."""
+"""Drives one suite run for a command: progress on stderr, results as they come.
+
+Ctrl-C ends a run cleanly: what is finished is on record and in the report.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from journeyman.cli.console import emit, talk
 from journeyman.cli.progress import Progress
+from journeyman.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from journeyman.graph.settings import Settings
+    from journeyman.scenarios.assembly import Staff
+    from journeyman.scenarios.execution import Execution
     from journeyman.scenarios.options import ExecutionOptions
     from journeyman.scenarios.report import Report
-    from journeyman.scenarios.runner import ScenarioResult
+    from journeyman.scenarios.results import ScenarioResult
+    from journeyman.scenarios.resume import Resumed
+    from journeyman.scenarios.suite import Suite
     from journeyman.traces.store import Store
 
 
@@ -24,49 +33,108 @@ def execute(
     store: Store,
     options: ExecutionOptions,
     *,
-    json: bool = False,
     describe: bool = True,
 ) -> Report:
     """Run one suite to its end.
 
     Raises:
         ConfigError: The suite or its data cannot be used.
+        KeyboardInterrupt: It was interrupted.
     """
-    from journeyman.scenarios.execution import Execution
     from journeyman.scenarios.suite import load_suite
 
     suite = load_suite(path)
-    if describe and not json:
+    if describe:
         talk(f"{suite.name}: {suite.spec.description.strip()}")
-    with Progress("prepared", quiet=json) as prepared:
-        execution = Execution(
+    execution = prepare(suite, settings, store, options)
+    if drive(execution):
+        raise KeyboardInterrupt
+    return execution.report
+
+
+def prepare(
+    suite: Suite,
+    settings: Settings,
+    store: Store,
+    options: ExecutionOptions,
+    *,
+    quiet: bool = False,
+    staff: Staff | None = None,
+    resumed: Resumed | None = None,
+) -> Execution:
+    """A suite run that is ready to go, with its sub-agents.
+
+    Raises:
+        ConfigError: The suite or its data cannot be used, or are not those of the resumed run.
+    """
+    from journeyman.scenarios.execution import Execution
+
+    with Progress("prepared", quiet=quiet) as prepared:
+        return Execution(
             suite,
             settings,
             store,
             options,
             progress=lambda done, total: prepared.update(done, total, "passages embedded"),
             teaching=lambda done, total: prepared.update(done, total, "steps of teaching"),
+            staff=staff,
+            resumed=resumed,
         )
 
+
+def drive(execution: Execution, *, out: TextIO | None = None, each: bool = False) -> bool:
+    """Run what is left of a suite run.
+
+    Args:
+        execution: The run.
+        out: Takes a JSON line for each result, and silences progress; None shows progress.
+        each: Off a terminal, tell each result in a plain line.
+
+    Returns:
+        Whether it was interrupted.
+    """
+
     async def run() -> None:
-        total = execution.num_open
-        with Progress("scenarios", total, quiet=json) as progress:
+        with Progress("scenarios", execution.num_open, quiet=out is not None) as progress:
             async with aclosing(execution.run()) as results:
                 async for result in results:
-                    progress.advance()
-                    if json:
-                        emit(_line(result))
+                    if out is not None:
+                        emit(_line(result), out)
+                    elif each and not sys.stderr.isatty():
+                        talk(plain_line(result))
+                    progress.advance(_tally(execution))
 
-    if execution.scenarios:
+    interrupted = False
+    if execution.num_open:
         try:
             asyncio.run(run())
         except KeyboardInterrupt:
-            done = execution.report.num_scenarios
+            interrupted = True
+            done = len(execution.report.results)
             talk(f"Stopped after {done} of {len(execution.planned)}.")
-            raise
     if execution.trouble is not None:
         talk(f"The record is incomplete: {execution.trouble}")
-    return execution.report
+    return interrupted
+
+
+def plain_line(result: ScenarioResult) -> str:
+    """One result as one line: what became of it, which scenario, how long it took, and why."""
+    from journeyman.scenarios.finished import finish
+
+    finished = finish(result)
+    word: str = finished.outcome
+    if not finished.is_test and word in ("passed", "failed"):
+        word = "right" if finished.is_right else "not right"
+    epoch = f" epoch {result.epoch}" if result.epoch else ""
+    why = f"  {finished.reason}" if finished.reason and finished.outcome != "passed" else ""
+    line = f"{word:<9} {result.scenario.id}{epoch}  {result.duration_ms:.0f} ms{why}"
+    return harmless(" ".join(line.splitlines()))
+
+
+def _tally(execution: Execution) -> str:
+    """Running counts for the progress bar."""
+    counts = execution.report.counts
+    return ", ".join(f"{n} {word}" for word, n in sorted(counts.items()))
 
 
 def _line(result: ScenarioResult) -> dict[str, object]:
@@ -75,9 +143,21 @@ def _line(result: ScenarioResult) -> dict[str, object]:
         "id": result.scenario.id,
         "epoch": result.epoch,
         "run_id": result.run_id,
+        "status": result.status,
+        "outcome": result.outcome,
         "right": result.is_right,
         "duration_ms": round(result.duration_ms, 2),
         "error": result.error,
+        "assertions": [
+            {
+                "type": one.type,
+                "name": one.name,
+                "passed": one.passed,
+                "score": one.score,
+                "reason": one.reason,
+            }
+            for one in result.assertions
+        ],
         "tasks": [
             {
                 "agent": task.agent,

@@ -14,6 +14,7 @@ import typer
 
 from journeyman.cli import (
     ask,
+    compare,
     config,
     curve,
     db,
@@ -44,6 +45,8 @@ Examples:
 
   journeyman run snips --limit 200              a suite and its figures
 
+  journeyman compare blessed latest             what got better, and what worse
+
   journeyman validate scenarios/                its mistakes, without running it
 
   journeyman traces list                        what happened
@@ -69,6 +72,8 @@ app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("bless")(compare.bless)
 app.command("validate")(validate.validate)
 app.command("round")(rounds.round_)
 app.add_typer(rounds.app, name="rounds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from journeyman.cli.console import table
@@ -16,9 +15,10 @@ if TYPE_CHECKING:
     from journeyman.scenarios.estimates import Estimate
     from journeyman.scenarios.options import ExecutionOptions
     from journeyman.scenarios.repairs import Figures, Repairs
+    from journeyman.scenarios.suite import Suite
 
 
-def compare_repairs(path: Path, options: ExecutionOptions, *, quiet: bool) -> Repairs | None:
+def compare_repairs(suite: Suite, options: ExecutionOptions, *, quiet: bool) -> Repairs | None:
     """Repair the suite's bugs in each way; None where the suite asks for no baselines.
 
     Raises:
@@ -28,9 +28,7 @@ def compare_repairs(path: Path, options: ExecutionOptions, *, quiet: bool) -> Re
     from journeyman.scenarios.assembly import repairer
     from journeyman.scenarios.datasets import default_parts, iter_scenarios
     from journeyman.scenarios.repairs import Repairs
-    from journeyman.scenarios.suite import load_suite
 
-    suite = load_suite(path)
     settings = suite.spec.agents.debugging
     if settings is None or not settings.baselines:
         return None
