@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import ExitCode, emit, say, talk
 from journeyman.cli.options import JsonOption, StoreOption, store_target
 
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
 def ask(
     text: Annotated[str, typer.Argument(help="The request; - reads it from stdin.")] = "",
     agent: Annotated[
-        str | None, typer.Option(help="Sub-agent; default: the router decides.")
+        str | None,
+        typer.Option(
+            autocompletion=completion.agents, help="Sub-agent; default: the router decides."
+        ),
     ] = None,
     suite: Annotated[
-        str, typer.Option(help="Suite whose sub-agents answer: a file or a shipped one's name.")
+        str,
+        typer.Option(
+            autocompletion=completion.suites,
+            help="Suite whose sub-agents answer: a file or a shipped one's name.",
+        ),
     ] = "desk",
     trust_uncertified: Annotated[
         bool, typer.Option(help="For experiments: accept what nobody certified.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import say, table, talk
 from journeyman.cli.progress import Progress
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def curve(
-    suite: Annotated[str, typer.Argument(help="Suite file, or name of a shipped suite.")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.suites, help="Suite file, or name of a shipped suite."
+        ),
+    ],
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 5,
     tasks_per_round: Annotated[
         int, typer.Option(min=1, help="Tasks of the stream before each; at most what there is.")

@@ -230,13 +230,13 @@ def copy(
 ) -> None:
     """Copy a whole store into an empty one: from SQLite to PostgreSQL, or back.
 
-    Both are compared at the end, row for row. An interrupted copy goes on when it is started again.
-
     Examples:
 
       journeyman db copy .journeyman/traces.db postgresql://ada@db.example/journeyman
 
       journeyman db copy postgresql://ada@db.example/journeyman copied.db
+
+    Both are compared at the end, row for row. An interrupted copy goes on when it is started again.
     """
     from journeyman.cli.progress import Progress
     from journeyman.traces.transfer import transfer

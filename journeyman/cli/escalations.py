@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.cases import ENTRY_HEADERS, entry_row, plain_case, render_case
 from journeyman.cli.console import ExitCode, emit, say, table, talk
 from journeyman.cli.options import (
@@ -146,7 +147,10 @@ def review_escalations(
     ] = False,
     suite: Annotated[
         str | None,
-        typer.Option(help="Suite that says what answers look like; default: the recorded one."),
+        typer.Option(
+            autocompletion=completion.suites,
+            help="Suite that says what answers look like; default: the recorded one.",
+        ),
     ] = None,
     agent: AgentOption = None,
     reason: ReasonOption = None,

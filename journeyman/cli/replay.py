@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import ExitCode, emit, say, table, talk
 from journeyman.cli.options import AgentArgument, JsonOption, StoreOption, open_store
 
@@ -33,7 +34,12 @@ def replay(
     ] = "joint",
     release: Annotated[
         str | None,
-        typer.Option("--release", metavar="ID", help="Default: the one in traffic."),
+        typer.Option(
+            "--release",
+            metavar="ID",
+            autocompletion=completion.releases,
+            help="Default: the one in traffic.",
+        ),
     ] = None,
     target: Annotated[
         list[float] | None,

@@ -38,14 +38,13 @@ ALL = "all"
 
 
 def round_(
-    agent: Annotated[
-        str, typer.Argument(autocompletion=completion.agents, help="Name, or `all`.")
-    ],
+    agent: Annotated[str, typer.Argument(autocompletion=completion.agents, help="Name, or `all`.")],
     suite: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.suites,
             help="Suite that says what the sub-agents are: a file or a shipped one's name. What it "
-            "tests by is never learned from."
+            "tests by is never learned from.",
         ),
     ] = "desk",
     max_error: Annotated[
@@ -172,9 +171,7 @@ def run_one(
             else:
                 bar.update(step.done, step.total, f"{stage}: {step.stage}")
 
-        report = run_round(
-            agent, store, data, options=options, on_stage=on_stage, restart=restart
-        )
+        report = run_round(agent, store, data, options=options, on_stage=on_stage, restart=restart)
     if json:
         emit({"event": "round", **report.model_dump(mode="json")})
     else:

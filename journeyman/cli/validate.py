@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from journeyman.cli import completion
 from journeyman.cli.console import ExitCode, emit, say, talk
 from journeyman.cli.options import JsonOption
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 def validate(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Suite files, folders of them, or names of shipped suites."),
+        typer.Argument(
+            autocompletion=completion.suites,
+            help="Suite files, folders of them, or names of shipped suites.",
+        ),
     ] = None,
     data: Annotated[
         bool, typer.Option("--data/--no-data", help="Read every row of the data sets, too.")
