@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,6 @@ def test_what_reads_all_rows_reads_them_from_an_index_alone(filled: Path, name: 
     assert said
     for sql in said:
         plan = [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
-        scans = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
+        scans = [step for step in plan if re.match("(SCAN|SEARCH) (?!v_)", step)]
         assert all("USING COVERING INDEX" in step for step in scans), (sql, plan)
     connection.close()
