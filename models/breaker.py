@@ -26,6 +26,7 @@ class Breaker:
         threshold: Failures in a row that open it, at least 1.
         cooldown_s: Seconds it stays open.
         clock: Monotonic seconds, for tests.
+        kind: What messages call a model behind it.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Breaker:
         threshold: int = 5,
         cooldown_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        kind: str = "Frontier model",
     ) -> None:
+        self._kind = kind
         self._threshold = max(1, threshold)
         self._cooldown_s = cooldown_s
         self._clock = clock
@@ -96,7 +99,7 @@ class Breaker:
             f"at {when:%H:%M:%S} UTC (in {left:.0f} s)" if left > 0 else "when the probe is back"
         )
         raise ModelUnavailable(
-            f"Frontier model {model!r} failed {self._failures} times in a row and is not asked for "
+            f"{self._kind} {model!r} failed {self._failures} times in a row and is not asked for "
             f"now: the next try is {until}; check the server.",
             model=model,
         )

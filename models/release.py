@@ -279,6 +279,11 @@ def release_folder(data: Path, release_id: str) -> Path:
     return data / "releases" / _checked_name(agent) / digits
 
 
+def release_id_of(folder: Path) -> str:
+    """The id of the release in a folder, by the place where it lies: `.../<agent>/<8 digits>`."""
+    return f"{folder.parent.name}@{folder.name}"
+
+
 def _identity(
     agent: str,
     parts: Mapping[str, Any],

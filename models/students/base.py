@@ -24,3 +24,12 @@ class Student(Protocol[ItemT_contra, PredictionT_co]):
     def fingerprint(self) -> str:
         """Hash of everything in the student that shapes an answer: weights, labels, decoding."""
         ...
+
+
+@runtime_checkable
+class WaitingStudent(Protocol[ItemT_contra, PredictionT_co]):
+    """A student that waits for a server, which makes batches of its own."""
+
+    async def answer(self, item: ItemT_contra) -> PredictionT_co:
+        """Answer one item; any number may be under way at once, on any event loop."""
+        ...

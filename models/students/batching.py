@@ -4,7 +4,8 @@ One daemon thread per student takes whatever has queued up while the last batch 
 never waits and a crowd is answered together. The thread ends when its `Batcher` is closed or
 garbage-collected. Knows nothing of tasks or sub-agents, nor of devices: several students of a
 process take turns by `device.computing`, inside their own `predict`, so that a student which only
-waits for a server never holds up the ones that compute.
+waits for a server never holds up the ones that compute. A `WaitingStudent` is handed each item at
+once: its server makes the batches.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from journeyman.models.errors import ModelError
+from journeyman.models.students.base import WaitingStudent
 
 ItemT = TypeVar("ItemT")
 PredictionT = TypeVar("PredictionT")
@@ -51,6 +53,7 @@ class Batcher(Generic[ItemT, PredictionT]):
         length: Callable[[ItemT], int] | None = None,
     ) -> None:
         self._student = student
+        self._waits = isinstance(student, WaitingStudent)
         self._max_batch = max_batch
         self._length = length
         self._lock = threading.Lock()
@@ -65,6 +68,8 @@ class Batcher(Generic[ItemT, PredictionT]):
             Exception: Whatever the student raised for this item; an item that fails does not fail
                 the others of its batch.
         """
+        if self._waits and not self._closed:
+            return cast("PredictionT", await self._student.answer(item))
         future: Future[Any] = Future()
         with self._lock:
             if self._closed:

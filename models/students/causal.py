@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from journeyman.models.catalog import Base, check_complete, file_digest, resolve
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
-from journeyman.models.students.chat import Messages, answer_ids, end_id, prompt_ids, stop_ids
+from journeyman.models.students.chat import (
+    Messages,
+    answer_ids,
+    answer_text,
+    end_id,
+    prompt_ids,
+    stop_ids,
+)
 from journeyman.models.students.device import computing, pick_device
 from journeyman.models.types import content_hash
 
@@ -312,7 +319,7 @@ class _Loaded:
     def _decoded(self, ids: Sequence[int], log_probs: Sequence[float]) -> Decoded:
         stop = next((i for i, token in enumerate(ids) if token in self._stop_ids), None)
         kept = list(ids) if stop is None else list(ids[: stop + 1])
-        text, starts = self._text(kept)
+        text, starts = answer_text(self.tokenizer, kept)
         return Decoded(
             text=text,
             token_ids=tuple(kept),
@@ -320,20 +327,6 @@ class _Loaded:
             log_probabilities=tuple(log_probs[: len(kept)]),
             finished=stop is not None,
         )
-
-    def _text(self, ids: Sequence[int]) -> tuple[str, list[int]]:
-        """The text, and where each token begins in it; parts of a character begin with it."""
-        from tokenizers.decoders import DecodeStream
-
-        stream = DecodeStream(skip_special_tokens=True)
-        tokenizer = self.tokenizer.backend_tokenizer
-        starts, done = [], 0
-        for token in ids:
-            starts.append(done)
-            piece = stream.step(tokenizer, token)
-            done += len(piece or "")
-        text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text, [min(start, len(text)) for start in starts]
 
 
 def adapter_digest(adapter: Path) -> str:

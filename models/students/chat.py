@@ -55,6 +55,23 @@ def answer_ids(tokenizer: Any, answers: Sequence[str], end_id: int) -> list[list
     return [[*row, end_id] for row in ids]
 
 
+def answer_text(tokenizer: Any, ids: Sequence[int]) -> tuple[str, list[int]]:
+    """The text of an answer, and where each token begins in it.
+
+    Special tokens are left out, and parts of a character begin with it.
+    """
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(skip_special_tokens=True)
+    backend = tokenizer.backend_tokenizer
+    starts, done = [], 0
+    for token in ids:
+        starts.append(done)
+        done += len(stream.step(backend, token) or "")
+    text: str = backend.decode(list(ids), skip_special_tokens=True)
+    return text, [min(start, len(text)) for start in starts]
+
+
 def end_id(tokenizer: Any, stops: Sequence[int]) -> int:
     """The stop token that the chat template puts after an answer; without a template, the first."""
     if tokenizer.chat_template:

@@ -123,7 +123,7 @@ class Generator:
         self._adapter_digest = None if adapter is None else adapter_digest(adapter)
         self.max_new_tokens = max_new_tokens
         self.schema = schema
-        self._sampling = Sampling(samples, temperature, seed)
+        self.sampling = Sampling(samples, temperature, seed)
 
     def rebound(self, adapter: Path | None, *, base: CausalBase | None = None) -> Generator:
         """One that writes by the same settings, with another adapter.
@@ -140,9 +140,9 @@ class Generator:
             adapter=adapter,
             max_new_tokens=self.max_new_tokens,
             schema=self.schema,
-            samples=self._sampling.num_samples,
-            temperature=self._sampling.temperature,
-            seed=self._sampling.seed,
+            samples=self.sampling.num_samples,
+            temperature=self.sampling.temperature,
+            seed=self.sampling.seed,
         )
 
     @property
@@ -162,9 +162,9 @@ class Generator:
                 "max_new_tokens": self.max_new_tokens,
                 "schema": None if self.schema is None else dict(self.schema),
                 "samples": [
-                    self._sampling.num_samples,
-                    self._sampling.temperature,
-                    self._sampling.seed,
+                    self.sampling.num_samples,
+                    self.sampling.temperature,
+                    self.sampling.seed,
                 ],
             }
         )
@@ -215,11 +215,11 @@ class Generator:
             )
 
         greedy = [_generation(answers[0]) for answers in decode(Sampling())]
-        if not self._sampling.num_samples:
+        if not self.sampling.num_samples:
             return greedy
         return [
             replace(answer, samples=tuple(_generation(one) for one in drawn))
-            for answer, drawn in zip(greedy, decode(self._sampling), strict=True)
+            for answer, drawn in zip(greedy, decode(self.sampling), strict=True)
         ]
 
     def _check(self, rows: Sequence[Sequence[int]]) -> None:

@@ -95,13 +95,18 @@ def write_generator(folder: Path, facts: Facts, adapter: Path | None = None) -> 
             (work / ADAPTER_CONFIG).write_text(text, "utf-8")
 
 
-def write_untaught(folder: Path, base: Base) -> None:
+def write_untaught(folder: Path, base: Base, base_canary: tuple[float, ...] = ()) -> None:
     """Write the folder of a base that was taught nothing.
+
+    Args:
+        folder: It does not exist yet, or is empty.
+        base: The base.
+        base_canary: What it thinks of `CANARY`'s answers where it is served, to know it again.
 
     Raises:
         WeightsError: There is something in the folder already.
     """
-    write_generator(folder, Facts(base.name, base.digest))
+    write_generator(folder, Facts(base.name, base.digest, base_canary=base_canary))
 
 
 def open_generator(folder: Path, *, like: Generator | None = None) -> Generator:
@@ -155,8 +160,8 @@ def check_canary(
     found = canary_of(generator)
     if not facts.canary:
         return found
-    off = _distance(found, facts.canary)
-    if off > tolerance or off >= _distance(found, facts.base_canary):
+    off = distance(found, facts.canary)
+    if off > tolerance or off >= distance(found, facts.base_canary):
         raise WeightsError(
             f"The generator on base {facts.base!r} gives the fixed texts log-probabilities "
             f"{_rounded(found)}, and the one that was taught gave {_rounded(facts.canary)}: load "
@@ -166,8 +171,8 @@ def check_canary(
     return found
 
 
-def _distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """The largest difference; infinite between lists of different lengths."""
+def distance(first: Sequence[float], second: Sequence[float]) -> float:
+    """The largest difference between two canaries; infinite where their lengths differ."""
     if len(first) != len(second):
         return math.inf
     return max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0.0)
