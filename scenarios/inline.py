@@ -83,10 +83,14 @@ def inline_scenario(
             "A typed task needs its sub-agent; set `agent`, or write the input as text.",
         )
     text = input_text(given)
-    expected = _expected(written, agent, text, (*at, "expected"), fail, own=spec.agents.own)
+    names = spec.agents.own
+    expected = _expected(written.expected, given, agent, text, (*at, "expected"), fail, own=names)
+    turns = _turns(written, agent, source, at, registry, own=names)
+    if expected and turns and turns[-1].expected:
+        raise fail((*at, "expected"), "The last turn says what is expected, too; keep one.")
     own = tuple(read_assertions(written.assertions, (*at, "assert"), source.document, registry))
     for number, assertion in enumerate(own):
-        if assertion.judges_expected and not expected:
+        if assertion.judges_expected and not (expected or any(one.expected for one in turns)):
             raise fail(
                 (*at, "assert", number),
                 f"{assertion.type} has nothing to compare with; give the scenario `expected`, or "
@@ -100,7 +104,7 @@ def inline_scenario(
         expected=expected,
         tags=tuple(dict.fromkeys([*source.tags, *written.tags])),
         group=group_of(text),
-        turns=_turns(written, (*at, "turns"), source, registry),
+        turns=turns,
         resume=tuple(Resume(one.interrupt, one.value) for one in written.resume),
         assertions=(*defaults, *own),
         epochs=written.epochs or spec.defaults.epochs,
@@ -112,17 +116,23 @@ def inline_scenario(
 
 
 def _turns(
-    written: InlineScenario, at: Loc, source: Source, registry: Registry
+    written: InlineScenario,
+    agent: str | None,
+    source: Source,
+    at: Loc,
+    registry: Registry,
+    *,
+    own: Collection[str],
 ) -> tuple[Turn, ...]:
-    return tuple(
-        Turn(
-            turn.user,
-            tuple(
-                read_assertions(turn.assertions, (*at, number, "assert"), source.document, registry)
-            ),
-        )
-        for number, turn in enumerate(written.turns or ())
-    )
+    file = source.document
+    turns = []
+    for number, turn in enumerate(written.turns or ()):
+        here = (*at, "turns", number)
+        place = (*here, "expected")
+        expected = _expected(turn.expected, turn.user, agent, turn.user, place, file.error, own=own)
+        assertions = read_assertions(turn.assertions, (*here, "assert"), file, registry)
+        turns.append(Turn(turn.user, expected, tuple(assertions)))
+    return tuple(turns)
 
 
 def input_text(given: str | Sequence[Message] | Mapping[str, Any]) -> str:
@@ -173,7 +183,8 @@ def _file(written: Any, source: Source, at: Loc) -> str:
 
 
 def _expected(
-    written: InlineScenario,
+    value: Any,
+    task: Any,
     agent: str | None,
     text: str,
     at: Loc,
@@ -181,11 +192,10 @@ def _expected(
     *,
     own: Collection[str],
 ) -> Mapping[str, Expected]:
-    value = written.expected
     if value is None:
         return {}
     if agent is not None:
-        return {agent: _read(agent, value, written, text, at, fail)}
+        return {agent: _read(agent, value, task, text, at, fail)}
     known = [*AGENTS, *own]
     if not isinstance(value, dict) or not set(value) <= set(known):
         raise fail(
@@ -193,9 +203,7 @@ def _expected(
             "Where no `agent` is named, `expected` maps sub-agents "
             f"({', '.join(known)}) to what each should answer.",
         )
-    found = {
-        name: _read(name, item, written, text, (*at, name), fail) for name, item in value.items()
-    }
+    found = {name: _read(name, item, task, text, (*at, name), fail) for name, item in value.items()}
     found.setdefault("routing", ExpectedRoutes(frozenset(found)))
     return found
 
@@ -203,7 +211,7 @@ def _expected(
 def _read(
     agent: str,
     value: Any,
-    written: InlineScenario,
+    task: Any,
     text: str,
     at: Loc,
     fail: Fail,
@@ -222,7 +230,7 @@ def _read(
             return ExpectedRoutes(frozenset(value))
     if agent not in AGENTS:
         return ExpectedOutput(value)
-    return _tests(value, written.input, at, fail)
+    return _tests(value, task, at, fail)
 
 
 def _grades(value: Any, at: Loc, fail: Fail) -> dict[str, int]:

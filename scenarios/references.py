@@ -49,7 +49,7 @@ def _references(
     staff: Staff, scenarios: Sequence[Scenario], seed: int, mistakes: bool
 ) -> Iterator[Reference]:
     outputs = _outputs(scenarios)
-    for scenario in scenarios:
+    for scenario in (turn for whole in scenarios for turn in whole.in_turns()):
         for name, agent in staff.everyone.items():
             expected = scenario.expected.get(name)
             if expected is None and scenario.agent is None:

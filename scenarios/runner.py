@@ -275,6 +275,11 @@ class SuiteRunner:
                     "A judge needs the frontier, and this run has none; set [frontier] model in "
                     "journeyman.toml."
                 )
+            if getattr(self._frontier, "label_source", "frontier") == "reference":
+                raise ConfigError(
+                    "A judge needs a model, and the reference frontier is none; set [frontier] "
+                    "model in journeyman.toml and run with --configured."
+                )
             # A budget of its own: judging must not use up what answering may cost.
             return await self._frontier.complete(request, run_id=f"{run_id}:judge")
 

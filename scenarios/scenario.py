@@ -117,14 +117,6 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation: what the user says, and what must hold of the answers to it."""
-
-    text: str
-    assertions: tuple[Assertion, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Resume:
     """The value that a run paused at the named interrupt goes on with."""
 
@@ -144,6 +136,15 @@ class ExpectedOutput:
 
 
 Expected = ExpectedOutput | ExpectedRecord | ExpectedRanking | ExpectedRoutes | ExpectedTests
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation: what the user says, and what must hold of the answers to it."""
+
+    text: str
+    expected: Mapping[str, Expected] = field(default_factory=dict)
+    assertions: tuple[Assertion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,24 +194,29 @@ class Scenario:
         return any(assertion.judges_expected for assertion in every)
 
     def in_turns(self) -> Iterator[Scenario]:
-        """What is said turn by turn, each as a scenario; what is expected is so of the last."""
+        """What is said turn by turn, each as a scenario with what is expected of it."""
         if not self.turns:
             yield self
             return
         *earlier, last = self.turns
         for turn in earlier:
-            yield replace(self, text=turn.text, input=turn.text, expected={})
-        yield replace(self, text=last.text, input=last.text)
+            yield replace(self, text=turn.text, input=turn.text, expected=turn.expected)
+        yield replace(
+            self, text=last.text, input=last.text, expected=last.expected or self.expected
+        )
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that shapes the result; a run may reuse a result only with this."""
-        expected = {name: _plain(asdict(value)) for name, value in self.expected.items()}
+        expected = _plain_expected(self.expected)
         said: list[Any] = [self.id, self.agent, _plain(self.input), expected]
         if self.assertions:
             said.append([one.plain for one in self.assertions])
         if self.turns or self.resume:
-            turns = [[turn.text, [one.plain for one in turn.assertions]] for turn in self.turns]
+            turns = [
+                [turn.text, _plain_expected(turn.expected), [one.plain for one in turn.assertions]]
+                for turn in self.turns
+            ]
             said.append([turns, [[one.interrupt, one.value] for one in self.resume]])
         return content_hash(said, length=32)
 
@@ -225,6 +231,10 @@ def group_of(text: str) -> str:
     """The group of a text: equal for texts that differ in case and white space only."""
     folded = " ".join(text.casefold().split())
     return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain_expected(expected: Mapping[str, Expected]) -> dict[str, Any]:
+    return {name: _plain(asdict(value)) for name, value in expected.items()}
 
 
 def _plain(value: Any) -> Any:

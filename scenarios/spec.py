@@ -301,9 +301,16 @@ class ChatMessage(_Strict):
 
 
 class Turn(_Strict):
-    """One turn of a conversation: what the user says, and what must hold of the answers to it."""
+    """One turn of a conversation: what the user says, and what must hold of the answers to it.
+
+    Attributes:
+        user: What is said.
+        expected: As a scenario's; the last turn may leave it to the scenario.
+        assertions: What must hold of this turn alone.
+    """
 
     user: Text
+    expected: JsonValue = None
     assertions: list[WrittenAssertion] = Field(default_factory=list, alias="assert")
 
 

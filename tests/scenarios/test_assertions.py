@@ -222,6 +222,21 @@ async def test_turns_share_a_session_and_each_is_judged_by_its_own_assertions(
     assert result.is_right
 
 
+async def test_each_turn_may_say_what_is_expected_of_it(tmp_path: Path) -> None:
+    turns = """scenarios:
+  - id: talk
+    turns:
+      - {user: bill of 10 USD, expected: {total: '10', currency: %s}}
+      - {user: bill of 20 EUR, expected: {total: '20', currency: EUR}, assert: [JsonMatch]}
+"""
+    (right,) = await results_of(suite_of(tmp_path, turns % "USD"), options=ACCEPT)
+    (wrong,) = await results_of(suite_of(tmp_path, turns % "EUR"), options=ACCEPT)
+    assert (right.is_right, wrong.is_right) == (True, False)
+    assert [one.passed for one in right.assertions] == [True]
+    prints = {right.scenario.fingerprint, wrong.scenario.fingerprint}
+    assert len(prints) == 2
+
+
 async def test_a_run_that_pauses_goes_on_with_the_value_for_its_interrupt(tmp_path: Path) -> None:
     suite = suite_of(
         tmp_path,

@@ -38,6 +38,16 @@ WRONG = {
         9,
         "none of a user",
     ),
+    "expected twice": (
+        "  - id: two\n    expected: {total: a}\n    turns: [{user: b, expected: {total: a}}]\n",
+        10,
+        "The last turn says what is expected, too",
+    ),
+    "expected of a turn in a wrong form": (
+        "  - id: two\n    turns:\n      - {user: b, expected: [a]}\n",
+        11,
+        "mapping from field to value",
+    ),
     "resume without a name": ("    resume: [{value: 1}]\n", 9, "needs the key 'interrupt'"),
     "one assertion for a list": ("    assert: NoErrors\n", 9, "a list, not 'NoErrors'"),
     "assertion of a wrong kind": ("    assert: [3]\n", 9, "not 3"),
