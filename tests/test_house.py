@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -72,6 +74,77 @@ def test_every_module_of_the_wheel_imports(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) in done.stdout
+
+
+HEAVY = """
+import sys
+
+EXTRAS = {
+    "accelerate", "bm25s", "datasets", "datasette", "datasketch", "filelock", "gguf", "matplotlib",
+    "peft", "pydantic_evals", "junitparser", "safetensors", "sentence_transformers", "sklearn",
+    "Stemmer", "tokenizers", "torch", "transformers", "trl", "xgrammar",
+}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""Makes an environment look as `pip install journeyman` leaves it, without any extra."""
+
+
+@pytest.fixture
+def bare(wheel: Path, tmp_path: Path) -> Path:
+    """A fresh environment with the wheel in it, and what the wheel depends on, and no extra."""
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # A path in a .pth file is searched, and .pth files there (the editable install) are not read.
+    (packages / "dependencies.pth").write_text(
+        "import absent_extras\n" + sysconfig.get_paths()["purelib"] + "\n"
+    )
+    (packages / "absent_extras.py").write_text(HEAVY)
+    install = ["pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    # The same version lies among the dependencies, so pip would take it for installed.
+    subprocess.run([sys.executable, "-m", *install, "--ignore-installed", wheel], check=True)
+    return folder / "bin"
+
+
+@pytest.mark.slow
+def test_from_the_wheel_in_an_empty_folder_to_a_passing_suite(bare: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JOURNEYMAN_", "OPENAI_", "PYTHON"))
+    }
+
+    def journeyman(*arguments: str) -> str:
+        done = subprocess.run(
+            [bare / "journeyman", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    where = "import journeyman; print(journeyman.__file__)"
+    found = subprocess.run(
+        [bare / "python", "-c", where], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert str(bare.parent) in found.stdout
+    assert "scenarios/triage.py" in journeyman("init")
+    journeyman("run")
+    assert len(journeyman("traces", "list", "--json").splitlines()) == 4
+    journeyman("db", "status", "--check")
 
 
 def test_no_module_lacks_a_docstring() -> None:
