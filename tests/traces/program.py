@@ -104,6 +104,56 @@ def record_without_closing(path: str) -> None:
     say(record_run(Recorder(Store.open(path)), 1))
 
 
+async def serve_until_killed(path: str, cap: int) -> None:
+    """Reserve, record, settle and tell, on several days at once; never ends by itself."""
+    store = Store.open(path)
+    recorder, ledger = Recorder(store), StoreLedger(store)
+    choose = random.Random(os.getpid())
+    for number in itertools.count():
+        day = f"2026-01-0{choose.randint(1, 3)}"
+        amount = choose.randint(1, 9)
+        may_spend = ledger.reserve(amount, day=day, cap_microusd=cap)
+        run_id = record_run(recorder, number)
+        spent = 0
+        if may_spend:
+            ledger.settle(amount, amount, day=day)
+            spent = amount
+        if await recorder.committed(run_id):
+            # One write of so few bytes is whole or missing, whoever else writes.
+            os.write(1, f"run {run_id} {day} {spent}\n".encode())
+
+
+def storm(path: str, processes: str, seconds: str, cap: str) -> None:
+    """Keep so many processes writing, killing and replacing one of them every second.
+
+    They are forked while no store is open, only to spare them the imports.
+    """
+    Store.open(path).close()
+
+    def start() -> int:
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(serve_until_killed(path, int(cap)))
+            except Exception as error:  # noqa: BLE001  # the test reads it
+                os.write(2, f"{type(error).__name__}: {error}\n".encode())
+            os._exit(1)
+        return child
+
+    choose = random.Random(7)
+    children = [start() for _ in range(int(processes))]
+    for _ in range(int(seconds)):
+        time.sleep(1)
+        place = choose.randrange(len(children))
+        os.kill(children[place], signal.SIGKILL)
+        os.waitpid(children[place], 0)
+        os.write(1, b"killed\n")
+        children[place] = start()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def open_at(path: str, start: str) -> None:
     time.sleep(max(0.0, float(start) - time.time()))
     Store.open(path).close()
@@ -142,6 +192,8 @@ def main(command: str, *arguments: str) -> None:
             asyncio.run(record(*arguments))
         case "crash":
             crash(*arguments)
+        case "storm":
+            storm(*arguments)
         case "record-without-closing":
             record_without_closing(*arguments)
         case "open":
