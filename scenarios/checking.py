@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.datasets import iter_scenarios, parts
 from journeyman.scenarios.findings import Mistakes
-from journeyman.scenarios.marked import read_yaml
+from journeyman.scenarios.imports import load_name
+from journeyman.scenarios.marked import Loc, read_yaml
 from journeyman.scenarios.paths import find_suite
 from journeyman.scenarios.schemas import extraction_schema
 from journeyman.scenarios.suite import Suite, assemble, problems_of, read_spec
@@ -114,15 +116,14 @@ def check_suite(path: Path, *, data: bool = True) -> Checked:
     total = 0
     if suite is not None:
         errors += problems_of(suite)
-        told, total = _rows(suite, data=data)
-        # Where the suite itself is wrong, what its data says of that would be said twice.
-        errors += told if data else []
+        told, total = _named_files(suite, data=data)
+        errors += told
     problems = dict.fromkeys(Problem.of(error) for error in errors)
     return Checked(path, name, total, tuple(problems))
 
 
-def _rows(suite: Suite, *, data: bool) -> tuple[list[ConfigError], int]:
-    """What is wrong with the rows of the data sets, and how many scenarios there are."""
+def _named_files(suite: Suite, *, data: bool) -> tuple[list[ConfigError], int]:
+    """What is wrong with the data and code that a suite names, and how many scenarios it has."""
     errors: list[ConfigError] = []
     total = len(suite.written)
     for part in parts(suite) if data else ():
@@ -132,10 +133,23 @@ def _rows(suite: Suite, *, data: bool) -> tuple[list[ConfigError], int]:
             total += sum(1 for _ in iter_scenarios(suite, parts=[part]))
         except ConfigError as error:
             errors.append(error)
+    for name, agent in suite.spec.agents.own.items():
+        errors += _raised(partial(_named, suite, ("agents", name, "use"), agent.use))
     settings = suite.spec.agents.extraction
     if settings is not None and settings.schema_path is not None:
-        errors += _raised(lambda: extraction_schema(suite))
+        errors += _raised(partial(extraction_schema, suite))
     return errors, total
+
+
+def _named(suite: Suite, at: Loc, written: str) -> None:
+    """See that what a suite names is there; making a sub-agent of it may take a model."""
+    try:
+        found = load_name(written, suite.path.parent)
+    except ConfigError as error:
+        raise suite.error(at, str(error)) from error
+    if found is None:
+        source, _, name = written.rpartition(":")
+        raise suite.error(at, f"{source!r} has no {name!r}; define it, or name another.")
 
 
 def _raised(read: Callable[[], object]) -> Iterator[ConfigError]:

@@ -26,7 +26,12 @@ from journeyman.scenarios.evaluator_base import (
 from journeyman.scenarios.matching import differences
 from journeyman.scenarios.metrics import GivenRecord, recall_at
 from journeyman.scenarios.observed import Observed
-from journeyman.scenarios.scenario import ExpectedRanking, ExpectedRecord, ExpectedTests
+from journeyman.scenarios.scenario import (
+    ExpectedOutput,
+    ExpectedRanking,
+    ExpectedRecord,
+    ExpectedTests,
+)
 
 _REGEX_SECONDS = 1.0
 
@@ -112,8 +117,10 @@ class JsonMatch(BuiltIn):
         return Judgement(not wrong, "; ".join(wrong[:3]) or "all values match", score=share)
 
     def _records(self, seen: Observed) -> tuple[Any, Any]:
-        """What the scenario expects of the first sub-agent that fills records, and what it gave."""
+        """What the scenario expects of the first sub-agent that fills fields, and what it gave."""
         for task in seen.tasks_of(self.agent):
+            if isinstance(task.expected, ExpectedOutput):
+                return task.expected.value, None if task.answer is None else task.answer.value
             if isinstance(task.expected, ExpectedRecord):
                 record = task.given.get("system")
                 given = dict(record.values) if isinstance(record, GivenRecord) else None

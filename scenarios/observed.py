@@ -17,6 +17,7 @@ from journeyman.scenarios.metrics import GivenRecord
 from journeyman.scenarios.results import TaskResult
 from journeyman.scenarios.scenario import (
     Expected,
+    ExpectedOutput,
     ExpectedRanking,
     ExpectedRecord,
     ExpectedRoutes,
@@ -137,6 +138,8 @@ class Observed:
 
 def _plain(expected: Expected) -> Any:
     match expected:
+        case ExpectedOutput():
+            return expected.value
         case ExpectedRecord():
             return dict(expected.values)
         case ExpectedRanking():

@@ -209,6 +209,19 @@ def test_rows_of_data_sets_are_read_and_counted(tmp_path: Path) -> None:
     assert check_suite(path, data=False).problems == ()
 
 
+def test_code_that_a_suite_names_is_looked_for(tmp_path: Path) -> None:
+    text = HEAD.replace("agents:", "agents:\n  triage: {use: 'mine.py:Triage'}") + ONE
+    path = write(tmp_path, text)
+    (problem,) = check_suite(path, data=False).problems
+    assert (problem.line, "Cannot import 'mine.py'" in problem.message) == (5, True)
+    write(tmp_path, "Other = 1\n", "mine.py")
+    (problem,) = check_suite(path, data=False).problems
+    assert problem.message == "'mine.py' has no 'Triage'; define it, or name another."
+    schema = HEAD.replace("{labels: [total, currency]}", "{schema: 'gone.py:Bill'}") + ONE
+    (problem,) = check_suite(write(tmp_path, schema), data=False).problems
+    assert (problem.line, "Cannot import 'gone.py'" in problem.message) == (5, True)
+
+
 def test_what_cannot_be_read_at_all_is_told_without_a_line(tmp_path: Path) -> None:
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
