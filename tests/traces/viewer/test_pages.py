@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasette.app import Datasette
 
 from journeyman.models.errors import QueryTooSlow
 from journeyman.traces.recorder import Recorder
@@ -267,12 +268,9 @@ async def test_a_query_that_takes_too_long_is_given_up(template: Path) -> None:
 
 
 async def test_datasette_s_own_permissions_hold_for_the_pages(template: Path) -> None:
-    site = Site(template)
-    site.datasette._metadata_local = {
-        **site.datasette._metadata_local,
-        "databases": {"traces": {"allow": {"id": "somebody"}}},
-    }
-    assert (await site.get("/runs")).status_code == 403
+    closed = {"databases": {"traces": {"allow": {"id": "somebody"}}}}
+    datasette = Datasette(files=[str(template)], metadata=closed)
+    assert (await datasette.client.get(f"{SITE}/runs")).status_code == 403
 
 
 def test_what_a_form_hands_back_is_never_cut() -> None:
