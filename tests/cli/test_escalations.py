@@ -34,7 +34,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("filled")
     (folder / "colors.yaml").write_text(SUITE, encoding="utf-8")
     done = journeyman(folder, "run", "colors.yaml", "--error-rate", "0.5")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     return folder
 
 
