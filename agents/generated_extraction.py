@@ -23,6 +23,7 @@ from journeyman.agents.quotes import read_quotes, write_quotes
 from journeyman.agents.record import Record
 from journeyman.agents.trainer import Lesson, Trainer
 from journeyman.models.errors import AgentError, MalformedOutput
+from journeyman.models.served import ServedGenerator
 from journeyman.models.students.base import Student
 from journeyman.models.students.generator import Generation, Generator, Prompt
 from journeyman.models.training.generator_rows import PromptedAnswer
@@ -139,7 +140,7 @@ class GeneratedExtraction(Extraction):
     @override
     def trainer(self) -> Trainer | None:
         """Teaches generators like the student; None where the student is no generator."""
-        if not isinstance(self.student, Generator):
+        if not isinstance(self.student, Generator | ServedGenerator):
             return None
         return GeneratorTrainer(self.student, self.prompted)
 

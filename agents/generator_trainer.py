@@ -13,6 +13,7 @@ from pathlib import Path
 
 from journeyman.agents.trainer import Lesson, OnStep, Trained, TrainingStep
 from journeyman.models.errors import TrainingError
+from journeyman.models.served import ServedGenerator
 from journeyman.models.students.generator import Generator
 from journeyman.models.students.generator_weights import open_generator, write_untaught
 from journeyman.models.training.generator import train_generator
@@ -28,7 +29,8 @@ class GeneratorTrainer:
     """Teaches generators that write by the settings of one that is there.
 
     Args:
-        like: The sub-agent's generator; its base is taught, and its settings are kept.
+        like: The sub-agent's generator; its base is taught, and its settings are kept. Where it is
+            served, so are those that are loaded: what is evaluated is what will answer.
         read: How a lesson reads.
         epochs: Most passes over the lessons.
         max_length: Most tokens of prompt and answer together; longer lessons are left out.
@@ -37,10 +39,16 @@ class GeneratorTrainer:
     kind: StudentKind = "generator"
 
     def __init__(
-        self, like: Generator, read: ReadLesson, *, epochs: int = 4, max_length: int = 1024
+        self,
+        like: Generator | ServedGenerator,
+        read: ReadLesson,
+        *,
+        epochs: int = 4,
+        max_length: int = 1024,
     ) -> None:
         self.base = like.base.name
-        self._like = like
+        self._served = like if isinstance(like, ServedGenerator) else None
+        self._like = like.local if isinstance(like, ServedGenerator) else like
         self._read = read
         self._epochs = epochs
         self._max_length = max_length
@@ -86,10 +94,11 @@ class GeneratorTrainer:
     def untrained(self, lessons: Sequence[Lesson], out: Path) -> Trained | None:
         """Write the base itself, which answers by what it brought along."""
         start = time.perf_counter()
-        write_untaught(out, self._like.base.files)
+        canary = () if self._served is None else self._served.rebased().canary()
+        write_untaught(out, self._like.base.files, canary)
         return Trained(seconds=time.perf_counter() - start, num_examples=0)
 
-    def load(self, folder: Path) -> Generator:
+    def load(self, folder: Path) -> Generator | ServedGenerator:
         """The generator of a folder that `train` or `untrained` wrote.
 
         Generators that were taught on the same base share its weights in memory.
@@ -97,7 +106,8 @@ class GeneratorTrainer:
         Raises:
             WeightsError: It is none, or its base is missing or another.
         """
-        return open_generator(folder, like=self._like)
+        generator = open_generator(folder, like=self._like)
+        return generator if self._served is None else self._served.rebound(generator, folder)
 
     def _examples(self, lessons: Sequence[Lesson]) -> list[PromptedAnswer]:
         read = [self._read(lesson) for lesson in lessons]

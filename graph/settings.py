@@ -109,6 +109,68 @@ class RoundSettings(BaseModel):
     seed: int = Field(default=0, description="Of training and confidence heads.")
 
 
+class ServedSettings(BaseModel):
+    """A server that students are served by: vLLM, of your own or by `journeyman serve`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None = Field(
+        default=None, description="Address of the server; none: generators answer in process."
+    )
+    api_key_env: str = Field(
+        default="JOURNEYMAN_SERVED_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds its key, where it wants one.",
+    )
+    dtype: str = Field(
+        default="float32",
+        description="Type that it computes in; other than float32, releases are certified by it.",
+    )
+    grammar: bool = Field(default=True, description="It can hold answers to a grammar.")
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="Nats that a fixed text may be off the trainer's; none: by the type.",
+    )
+    canary_seconds: float = Field(
+        default=30, gt=0, description="For how long a proof of what it serves is good."
+    )
+    timeout_seconds: float = Field(default=60, gt=0, description="Limit of one request.")
+    max_concurrency: int = Field(default=256, ge=1, description="Requests in flight at once.")
+    data_dir: str | None = Field(
+        default=None, description="The data directory as the server sees it; none: as here."
+    )
+
+
+class ServeSettings(BaseModel):
+    """The vLLM server that `journeyman serve` starts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base: str | None = Field(
+        default=None, description="Base model; none: the one of the generators in traffic."
+    )
+    python: str | None = Field(
+        default=None, description="A Python that has vLLM; none: .venv-vllm, else this one."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen at.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen at.")
+    max_model_len: int | None = Field(
+        default=None, ge=1, description="Tokens of a prompt and its answer; none: the base's."
+    )
+    max_loras: int = Field(default=8, ge=1, description="Releases in one batch.")
+    max_lora_rank: int = Field(default=16, ge=1, description="Highest rank of a release.")
+    cpu_cache_gb: int | None = Field(
+        default=None, ge=1, description="Memory for attention caches on a CPU; none: vLLM's choice."
+    )
+    arguments: str = Field(
+        default="", description="Further arguments of vLLM, as on its command line."
+    )
+    drain_seconds: float = Field(
+        default=120, ge=0, description="For which a release stays loaded after it left traffic."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -131,6 +193,8 @@ class Settings(BaseSettings):
     audit: AuditSettings = Field(default_factory=AuditSettings)
     risk: Risk = Field(default_factory=Risk, description="The error that you can live with.")
     round: RoundSettings = Field(default_factory=RoundSettings)
+    served: ServedSettings = Field(default_factory=ServedSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -150,6 +150,10 @@ class ServedGenerator:
         """
         return ServedGenerator(local, self.server, self.serving, folder=folder)
 
+    def rebased(self) -> ServedGenerator:
+        """The base of this one, as it is, on the same server."""
+        return ServedGenerator(self.local.rebound(None), self.server, self.serving)
+
     def fingerprint(self) -> str:
         """Hash of everything that shapes an answer. Asks no server."""
         serving = self.serving

@@ -29,6 +29,7 @@ TOLERANCES = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.1}
 trainer's, by the type that the server computes in; see docs/serving.md for what was measured."""
 
 _POLL_SECONDS = 0.25
+_PATIENCE = 3  # proofs that may be crossed by a broken connection
 _REFUSED_SECONDS = 2.0  # for which a failed proof is not tried again
 _ROUNDING = 1e-3  # nats by which a certain token may seem more than certain
 
@@ -199,12 +200,18 @@ class Prover:
         return proven
 
     async def _ask(self) -> Proven:
-        num_breaks = self._server.num_breaks
-        card = await self._served()
-        await self._compare()
-        if num_breaks != self._server.num_breaks or card != await self._card():
-            raise self._changed()
-        return Proven(card, num_breaks, self._clock(), self._state.salt)
+        for _ in range(_PATIENCE):
+            num_breaks = self._server.num_breaks
+            card = await self._served()
+            await self._compare()
+            if card != await self._card():
+                raise self._changed()
+            if num_breaks == self._server.num_breaks:
+                return Proven(card, num_breaks, self._clock(), self._state.salt)
+        raise ModelUnavailable(
+            f"The connection to the server at {self._server.url!r} keeps breaking: see its log.",
+            model=self.placement.name,
+        )
 
     async def _card(self) -> Card | None:
         return (await self._server.cards()).get(self.placement.name)

@@ -19,6 +19,8 @@ from journeyman.agents.index import Index
 from journeyman.agents.retrieval import Retrieval
 from journeyman.agents.routing import Route, Routing, routes_of
 from journeyman.agents.trainer import TrainingStep
+from journeyman.graph.served import serve_students
+from journeyman.graph.settings import Settings
 from journeyman.models.catalog import cache_dir
 from journeyman.models.errors import ConfigError
 from journeyman.models.students.classifier import Classifier
@@ -53,6 +55,12 @@ class Staff:
     def everyone(self) -> dict[str, Agent[Any, Any]]:
         """All of them by name, the router included."""
         return {**self.agents, **({self.router.name: self.router} if self.router else {})}
+
+    def served(self, settings: Settings) -> Staff:
+        """The same, with the students that a server can answer for behind the settings' server."""
+        names = list(self.agents)
+        served = serve_students([self.agents[name] for name in names], settings)
+        return Staff(dict(zip(names, served, strict=True)), self.router)
 
 
 def staff_for(

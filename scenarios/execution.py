@@ -107,13 +107,14 @@ class Execution:
             self._took_up = resumed.matching(self.planned)
             for finished in self._took_up.values():
                 self.report.add(finished)
-        self._fresh: dict[Key, Finished] = {}
+        self._fresh: set[Key] = set()
         self._watch = Watch(options.limits, len(self.planned))
         self._calls: Calls | None = None
         if staff is None:
             staff = Staff({})
             if self.num_open:
-                staff = staff_for(suite, progress=progress, teaching=teaching)
+                built = staff_for(suite, progress=progress, teaching=teaching)
+                staff = built.served(settings)
         self.staff: Staff = staff
         self._trust = trust
 
@@ -173,7 +174,7 @@ class Execution:
                 pairs = runner.run_pairs(self._todo(), keep=self._keep)
                 async with aclosing(pairs) as results:
                     async for result in results:
-                        if self._add(result):
+                        if self._counts(result):
                             yield result
                         if self.stop is not None and self.stop.kind == "key":
                             break
@@ -234,21 +235,22 @@ class Execution:
         if self._calls is not None and self._calls.key_error is not None:
             return  # it says nothing of the scenario, which runs again once the key is mended
         finished = finish(result)
-        self._fresh[finished.key] = finished
         recorder.record(to_record(finished, self.id))
         await recorder.committed(self.id)
-
-    def _add(self, result: ScenarioResult) -> bool:
-        """Count a result; False where it does not count, since the key was rejected."""
-        if self._calls is not None and self._calls.key_error is not None:
-            self.stop = Stop("key", str(self._calls.key_error))
-        finished = self._fresh.pop((result.scenario.id, result.epoch), None)
-        if finished is None:
-            return False
+        # Counted here already, so that a limit that is met now lets no worker begin another.
         self.report.add(finished)
         is_error = finished.status == "error"
         self._watch.count(is_error=is_error, cost_microusd=finished.cost_microusd)
-        return True
+        self._fresh.add(finished.key)
+
+    def _counts(self, result: ScenarioResult) -> bool:
+        """Whether a result counts; it does not where the key was rejected."""
+        if self._calls is not None and self._calls.key_error is not None:
+            self.stop = Stop("key", str(self._calls.key_error))
+        key = (result.scenario.id, result.epoch)
+        known = key in self._fresh
+        self._fresh.discard(key)
+        return known
 
     @contextmanager
     def _trusted(self) -> Iterator[TrustSource | None]:

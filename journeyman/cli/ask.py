@@ -133,6 +133,8 @@ async def _ask(
     loaded = load_suite(find_suite(suite))
     alone = typed is not None and agent == "debugging"
     staff = Staff({"debugging": repairer(loaded)}) if alone else staff_for(loaded)
+    settings = load_settings()
+    staff = staff.served(settings)
     if agent is not None and agent not in staff.agents:
         raise UnknownAgent(
             f"No agent is named {agent!r}; suite {suite!r} has {', '.join(sorted(staff.agents))}."
@@ -141,7 +143,6 @@ async def _ask(
     if agent is not None:
         task = typed if typed is not None else staff.agents[agent].from_request(text)
         given = {"tasks": [Task(agent=agent, input=task if task is not None else {})]}
-    settings = load_settings()
     with Store.open(target) as store, Recorder(store) as recorder:
         frontier = frontier_from(settings, store)
         trust = trust_from(settings, store, loaders_of(staff.everyone.values()))

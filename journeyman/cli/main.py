@@ -25,6 +25,7 @@ from journeyman.cli import (
     releases,
     replay,
     run,
+    serve,
     traces,
     validate,
     view,
@@ -82,6 +83,7 @@ app.add_typer(releases.app, name="releases")
 app.command("replay")(replay.replay)
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(traces.app, name="traces")
+app.command("serve")(serve.serve)
 app.command("view")(view.view)
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

@@ -101,7 +101,7 @@ def round_(
     loaded = load_suite(find_suite(suite))
     with open_store(store, read_only=False, create=False) as opened:
         with Progress("passages embedded", quiet=json) as embedding:
-            staff = staff_for(loaded, progress=embedding.update)
+            staff = staff_for(loaded, progress=embedding.update).served(settings)
         options = options_from(settings, decontaminator([loaded]))
         folder = data or Path(settings.data_dir)
         agents = _chosen(agent, staff.everyone, suite)
