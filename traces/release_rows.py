@@ -286,7 +286,12 @@ def certificate_row(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def _certificate(row: RowMapping) -> CertificateEntry:
+def certificate_of(row: Mapping[Any, Any]) -> CertificateEntry:
+    """A certificate from its row.
+
+    Raises:
+        ValueError: The row holds no certificate.
+    """
     proved = {name: row[name] for name in _PROVED}
     # Rows that an older version wrote lack these.
     proved["num_wrong"] = row["k"] if row["num_wrong"] is None else row["num_wrong"]
@@ -307,7 +312,7 @@ def newest(connection: Connection, release_ids: Iterable[str]) -> dict[str, Cert
         .order_by(CERTIFICATES.c.id)
     )
     rows = connection.execute(query).mappings()
-    return {row["release_id"]: _certificate(row) for row in rows}
+    return {row["release_id"]: certificate_of(row) for row in rows}
 
 
 def version_of(connection: Connection, agent: str) -> int:

@@ -6,7 +6,7 @@ Shapes that stretch with the page hold no text; their words stand beside them in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +51,19 @@ class Series:
     values: Sequence[float]
 
 
-def stacked_bars(labels: Sequence[str], series: Sequence[Series], title: str) -> Markup:
+def stacked_bars(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    title: str,
+    say: Callable[[float], str] = "{:,.0f}".format,
+) -> Markup:
     """Bars over time, one column a label, stretched to the width that there is.
 
     Args:
         labels: E.g. days; shown when a column is pointed at.
         series: Layers, the lowest first; values are at least 0.
         title: What the picture shows, for those who do not see it.
+        say: A value as text.
     """
     totals = [sum(layer.values[i] for layer in series) for i in range(len(labels))]
     top = max(totals, default=0) or 1
@@ -71,7 +77,7 @@ def stacked_bars(labels: Sequence[str], series: Sequence[Series], title: str) ->
                 shapes.append(
                     tag("rect", x=i + 0.08, y=y, width=0.84, height=height, class_=layer.css)
                 )
-        told = ", ".join(f"{layer.values[i]:,.0f} {layer.name}" for layer in series)
+        told = ", ".join(f"{say(layer.values[i])} {layer.name}" for layer in series)
         shapes.append(tag("rect", x=i, y=0, width=1, height=100, class_="hover"))
         columns.append(tag("g", tag("title", f"{label}: {told}"), *shapes))
     return tag(

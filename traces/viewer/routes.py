@@ -1,19 +1,23 @@
-"""The table of pages, and what every page goes through: gate, permission, errors, base template."""
+"""The table of pages."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from datasette import Forbidden, NotFound, Response
-
-from journeyman.models.errors import NotOnRecord, QueryTooSlow, TraceError
-from journeyman.traces.schema import SCHEMA_HEAD, VERSION_TABLE
-from journeyman.traces.viewer.gate import may_view, trace_database
-from journeyman.traces.viewer.options import Options
-from journeyman.traces.viewer.pages import overview, payloads, run, runs, sessions, stars, static
-from journeyman.traces.viewer.rendering import address, render, static_version
-from journeyman.traces.viewer.visit import ROOT, Page, Shown, Visit
+from journeyman.traces.viewer.answering import View, nowhere, view_of
+from journeyman.traces.viewer.pages import (
+    agents,
+    escalations,
+    overview,
+    payloads,
+    releases,
+    rounds,
+    run,
+    runs,
+    sessions,
+    stars,
+    static,
+    suites,
+)
+from journeyman.traces.viewer.visit import ROOT, Page
 
 PAGES: tuple[Page, ...] = (
     Page(path="", answer=overview.overview, label="Overview"),
@@ -22,108 +26,27 @@ PAGES: tuple[Page, ...] = (
     Page(path="/runs/(?P<run>[^/]+)/star", answer=stars.star, writes=True),
     Page(path="/sessions", answer=sessions.sessions, label="Sessions"),
     Page(path="/sessions/(?P<session>[^/]+)", answer=sessions.session),
+    Page(path="/escalations", answer=escalations.escalations, label="Escalations"),
+    Page(path="/escalations/(?P<escalation>[^/]+)", answer=escalations.escalation),
+    Page(path="/escalations/(?P<escalation>[^/]+)/review", answer=escalations.review, writes=True),
+    Page(path="/agents", answer=agents.agents, label="Sub-agents"),
+    Page(path="/agents/(?P<agent>[^/]+)", answer=agents.agent),
+    Page(path="/suites", answer=suites.suites, label="Suites"),
+    Page(path="/suites/compare", answer=suites.compare),
+    Page(path="/suites/(?P<run>[^/]+)", answer=suites.suite),
+    Page(path="/rounds", answer=rounds.rounds, label="Rounds"),
+    Page(path="/rounds/(?P<round>[^/]+)", answer=rounds.round_),
+    Page(path="/releases", answer=releases.releases, label="Releases"),
+    Page(path="/releases/(?P<release>[^/]+)", answer=releases.release),
     Page(path="/payloads/(?P<hash>[^/]+)", answer=payloads.payload),
     Page(path="/payloads/(?P<hash>[^/]+)/raw", answer=payloads.raw),
     Page(path="/static/(?P<name>[a-z]+[.](css|js))", answer=static.static),
 )
 """Every page. One with a label stands in the navigation, in this order."""
 
-View = Callable[..., Awaitable[Any]]
+NOWHERE = Page(path="/.*", answer=nowhere)
 
 
 def routes() -> list[tuple[str, View]]:
-    """What Datasette is to serve: patterns and views."""
-    return [(f"{ROOT}{page.path}/?$", _view(page)) for page in PAGES]
-
-
-def _view(page: Page) -> View:
-    async def view(datasette: Any, request: Any) -> Any:
-        database = await trace_database(datasette)
-        if database is None:
-            raise NotFound("No database here is a Journeyman trace store.")
-        if not await may_view(datasette, request, database):
-            raise Forbidden("view-database")
-        visit = Visit(
-            datasette=datasette,
-            request=request,
-            database=database,
-            options=Options.of(datasette),
-        )
-        refusal = _refusal(page, visit)
-        shown = refusal or await _answer(page, visit)
-        return _response(visit, shown) if isinstance(shown, Shown) else shown
-
-    return view
-
-
-def _refusal(page: Page, visit: Visit) -> Any:
-    """Why a page is not answered; None where it is."""
-    method = visit.request.method
-    if method not in ({"POST"} if page.writes else {"GET", "HEAD"}):
-        return Response.text(
-            f"This page does not take {method}.",
-            status=405,
-            headers={"Allow": "POST" if page.writes else "GET, HEAD"},
-        )
-    if page.writes and not visit.can_write:
-        return _error("Nothing is written here", 403, "Start the viewer with --write to allow it.")
-    return None
-
-
-async def _answer(page: Page, visit: Visit) -> Any:
-    try:
-        version = await visit.read(_schema_version)
-        if version != SCHEMA_HEAD:
-            return _error(
-                "Another schema",
-                409,
-                f"The trace store has schema {version!r} and this viewer reads {SCHEMA_HEAD!r}: "
-                "run `journeyman db migrate`, or use the Journeyman that wrote it.",
-            )
-        return await page.answer(visit)
-    except NotOnRecord as error:
-        return _error("Not on record", 404, str(error))
-    except QueryTooSlow as error:
-        return _error("Took too long", 503, str(error))
-    except TraceError as error:
-        return _error("That did not work", 400, str(error))
-
-
-def _schema_version(connection: Any) -> str | None:
-    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608  # a constant
-    return None if row is None else str(row[0])
-
-
-def _error(title: str, status: int, message: str) -> Shown:
-    return Shown("error.html", title, {"message": message}, status)
-
-
-def _response(visit: Visit, shown: Shown) -> Any:
-    facts = {
-        "title": shown.title,
-        "visit": visit,
-        "url": lambda *parts, **query: address(visit.url(*parts, **query)),
-        "static": lambda name: address(visit.url("/static", name, v=static_version(name))),
-        "navigation": _navigation(visit),
-        "csrftoken": _csrf_token(visit.request),
-        **shown.facts,
-    }
-    # What a browser kept is asked about again: rows may have come since.
-    headers = {"Cache-Control": "private, no-cache"}
-    return Response.html(render(shown.template, facts), status=shown.status, headers=headers)
-
-
-def _navigation(visit: Visit) -> list[tuple[str, str, bool]]:
-    """Label, address, and whether the visitor is there or below."""
-    here = visit.request.path.rstrip("/")
-    entries = [(page.label, visit.url(page.path), page.path) for page in PAGES if page.label]
-    return [
-        (label, url, here == url or bool(path and here.startswith(url + "/")))
-        for label, url, path in entries
-    ]
-
-
-def _csrf_token(request: Any) -> str:
-    """Datasette 0.65's token for forms; the 1.0 line goes by headers, as `safety` does."""
-    make = request.scope.get("csrftoken")
-    return make() if make is not None else ""
+    """What Datasette is to serve: patterns and views, the first that fits counts."""
+    return [(f"{ROOT}{page.path}/?$", view_of(page, PAGES)) for page in (*PAGES, NOWHERE)]
