@@ -216,7 +216,7 @@ class Execution:
         """What is left, until a limit is met."""
         for scenario, epoch in self.planned:
             if self.stop is None:
-                self.stop = self._watch.stop(self.report)
+                self.stop = self._watch.stop()
             if self.stop is not None:
                 return
             if (scenario.id, epoch) not in self._took_up:
@@ -226,7 +226,7 @@ class Execution:
 
     def _count_taken_up(self) -> None:
         for one in self._took_up.values():
-            self._watch.count(is_error=one.status == "error", cost_microusd=one.cost_microusd)
+            self._watch.count(one)
 
     async def _keep(self, result: ScenarioResult) -> None:
         """Put a result on record: in the worker, so that several share a transaction."""
@@ -239,8 +239,7 @@ class Execution:
         await recorder.committed(self.id)
         # Counted here already, so that a limit that is met now lets no worker begin another.
         self.report.add(finished)
-        is_error = finished.status == "error"
-        self._watch.count(is_error=is_error, cost_microusd=finished.cost_microusd)
+        self._watch.count(finished)
         self._fresh.add(finished.key)
 
     def _counts(self, result: ScenarioResult) -> bool:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from journeyman.models.errors import ConfigError
-from journeyman.scenarios.report import Report
+from journeyman.scenarios.finished import Finished
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,18 @@ class Watch:
         self._num_errors = 0
         self._num_unpriced = 0
         self._cost = 0
+        self._first_failure: str | None = None
 
-    def count(self, *, is_error: bool, cost_microusd: int | None) -> None:
+    def count(self, finished: Finished) -> None:
         """One more result."""
-        self._num_errors += is_error
-        self._num_unpriced += cost_microusd is None
-        self._cost += cost_microusd or 0
+        cost = finished.cost_microusd
+        self._num_errors += finished.status == "error"
+        self._num_unpriced += cost is None
+        self._cost += cost or 0
+        if finished.outcome == "error" or (finished.outcome == "failed" and finished.is_test):
+            self._first_failure = self._first_failure or finished.scenario_id
 
-    def stop(self, report: Report) -> Stop | None:
+    def stop(self) -> Stop | None:
         """Why the run should stop now; None to go on."""
         limits = self._limits
         if limits.max_time_s is not None and self.seconds >= limits.max_time_s:
@@ -85,8 +89,8 @@ class Watch:
         allowed = self._allowed_errors()
         if allowed is not None and self._num_errors > allowed:
             return Stop("errors", f"{self._num_errors} scenarios ended in an error (--max-errors).")
-        if limits.fail_fast:
-            return self._first_failure(report)
+        if limits.fail_fast and self._first_failure is not None:
+            return Stop("failure", f"{self._first_failure!r} did not pass (--fail-fast).")
         return None
 
     @property
@@ -99,15 +103,6 @@ class Watch:
             return self._limits.max_errors
         if self._limits.max_error_share is not None:
             return self._limits.max_error_share * self._num_planned
-        return None
-
-    def _first_failure(self, report: Report) -> Stop | None:
-        counts = report.counts
-        if not counts.get("error") and not counts.get("failed"):
-            return None
-        for one in report.results:
-            if one.outcome == "error" or (one.outcome == "failed" and one.is_test):
-                return Stop("failure", f"{one.scenario_id!r} did not pass (--fail-fast).")
         return None
 
 

@@ -1,7 +1,8 @@
 """A suite for a sub-agent of a user's own, whose student is scripted: no model, no wait.
 
-The student answers with the word after `say`; asked for `nothing` it abstains, and `wrong` is what
-it answers to `stumble`.
+The student answers with the word after `say`; asked for `nothing` it abstains, and `wrong` is its
+answer to `stumble`. The environment makes it slow (`ECHO_SECONDS`) and noisy (`ECHO_NOISE`), and
+has it write down what it was asked (`ECHO_LOG`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class Student:
         if os.environ.get("ECHO_NOISE"):
             print("noise on standard output")
             os.write(1, b"noise on descriptor 1\\n")
+        if os.environ.get("ECHO_LOG"):
+            with open(os.environ["ECHO_LOG"], "a") as log:
+                log.writelines(item + "\\n" for item in items)
         if any("crash" in item for item in items):
             raise RuntimeError("the student crashed")
         return [item.split()[-1] if "stumble" not in item else "wrong" for item in items]
