@@ -18,12 +18,14 @@ from benchmarks import (
     students,
     traces,
     training,
+    viewer,
 )
 
 MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "graph": graph_cost.measure,
     "students": students.measure,
     "traces": traces.measure,
+    "viewer": viewer.measure,
     "sandbox": sandbox.measure,
     "repair": repair.measure,
     "retrieval": retrieval.measure,

@@ -7,6 +7,7 @@ import secrets
 import socket
 from typing import Any
 
+import datasette.handle_exception
 import uvicorn
 from datasette.app import Datasette
 from datasette.plugins import pm
@@ -28,6 +29,9 @@ def make_datasette(shown: Source, options: Options, *, allow_sql: bool = True) -
         options: For the plugin.
         allow_sql: Visitors may write SQL of their own; it only reads, and not for long.
     """
+    # Where rich is there, Datasette prints errors with the values of all variables, which is
+    # content, and fails on a plain 404.
+    datasette.handle_exception.rich = None
     if not pm.is_registered(plugin):  # DATASETTE_LOAD_PLUGINS may have left it out
         pm.register(plugin, name=PLUGIN)
     path = str(shown.path)
@@ -78,10 +82,10 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(datasette: Any, opened: socket.socket) -> None:
+def serve(served: Any, opened: socket.socket) -> None:
     """Serve until interrupted."""
     config = uvicorn.Config(
-        datasette.app(),
+        served.app(),
         log_level="warning",
         access_log=False,
         server_header=False,

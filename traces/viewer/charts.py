@@ -23,17 +23,19 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
         children: Elements made by this function, or texts.
         attributes: `class_` and `stroke_width` lose or change their underscore; None is left out.
     """
-    said = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _value(value))
+    said = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(escape(plain(child)) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), said, inner)  # noqa: S704  # names are ours
+    inner = "".join(escape(plain(child)) for child in children)
+    return Markup(f"<{name}{said}>{inner}</{name}>")  # noqa: S704  # every part is escaped, or ours
 
 
-def _value(value: Any) -> Any:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else plain(value)
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return str(value) if isinstance(value, int) else escape(plain(value))
 
 
 @dataclass(frozen=True, slots=True)

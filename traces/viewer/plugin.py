@@ -14,6 +14,7 @@ import pluggy
 from markupsafe import Markup
 
 from journeyman.traces.viewer import routes
+from journeyman.traces.viewer.answering import View
 from journeyman.traces.viewer.gate import IS_OLD_LINE, is_trace_store, trace_database
 from journeyman.traces.viewer.questions import QUESTIONS
 from journeyman.traces.viewer.rendering import short
@@ -28,7 +29,7 @@ LINKED = {"run_id": "/runs/", "session_id": "/sessions/"}
 
 
 @hookimpl
-def register_routes() -> list[tuple[str, routes.View]]:
+def register_routes() -> list[tuple[str, View]]:
     """The viewer's pages."""
     return routes.routes()
 

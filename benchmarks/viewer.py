@@ -1,0 +1,85 @@
+"""Time and size of the viewer's pages over a large trace store: 50,000 runs, 1,000,000 spans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from journeyman.traces.store import Store
+from journeyman.traces.viewer.app import make_datasette
+from journeyman.traces.viewer.options import Options
+from journeyman.traces.viewer.source import Source
+from tests.traces.viewer import big
+
+NUM_RUNS = int(os.environ.get("JOURNEYMAN_BENCH_RUNS", "50000"))
+NUM_ASKED = 20
+
+LIMIT_SECONDS = 0.3
+LIMIT_BYTES = 1024 * 1024
+
+
+def _pages(path: Path) -> dict[str, str]:
+    """Addresses by name."""
+    with Store.open(path, read_only=True) as store:
+        middle = store.runs(NUM_RUNS // 2 + 1)[-1]
+        first = store.runs(None)[-1]
+        escalation = store.escalations(limit=1)[0]
+    cursor = quote(f"{middle.started_at.isoformat(timespec='microseconds')[:26]}Z~{middle.id}")
+    return {
+        "overview": "",
+        "overview, 90 days": "?days=90",
+        "runs": "/runs",
+        "runs, in the middle": f"/runs?before={cursor}",
+        "runs, filtered": "/runs?agent=extraction&source=frontier",
+        "runs, few": "/runs?status=error&reason=audit",
+        "runs, searched": "/runs?q=museum+ferry",
+        "run": f"/runs/{middle.id}?agent=extraction",
+        "run of 5,000 spans": f"/runs/{first.id}",
+        "sessions": "/sessions",
+        "session": f"/sessions/{middle.session_id}",
+        "escalations": "/escalations",
+        "escalation": f"/escalations/{escalation.id}",
+        "sub-agents": "/agents",
+        "sub-agent": "/agents/extraction",
+        "suites": "/suites",
+        "rounds": "/rounds",
+        "releases": "/releases",
+    }
+
+
+async def _ask(path: Path) -> list[str]:
+    datasette = make_datasette(Source(path, is_live=True), Options())
+    lines = []
+    for name, page in _pages(path).items():
+        taken, size = [], 0
+        for _ in range(NUM_ASKED):
+            start = time.perf_counter()
+            answer = await datasette.client.get(f"/-/journeyman{page}")
+            taken.append(time.perf_counter() - start)
+            size = len(answer.content)
+        if answer.status_code != 200:
+            lines.append(f"{name:<22} {answer.status_code}")
+            continue
+        p95 = sorted(taken)[int(0.95 * len(taken))]
+        is_good = p95 < LIMIT_SECONDS and size < LIMIT_BYTES
+        lines.append(
+            f"{name:<22} p95 {p95 * 1000:6.0f} ms  first {taken[0] * 1000:6.0f} ms  "
+            f"{size / 1024:6.0f} KiB  {'' if is_good else 'over the limit'}"
+        )
+    return lines
+
+
+def measure() -> list[str]:
+    """Lines of the report."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "traces.db"
+        start = time.perf_counter()
+        big.build(path, NUM_RUNS)
+        built = time.perf_counter() - start
+        size = path.stat().st_size / 1e6
+        lines = [f"{NUM_RUNS:,} runs written in {built:.0f} s, {size:,.0f} MB"]
+        return lines + asyncio.run(_ask(path))
