@@ -47,9 +47,6 @@ def serve(
 ) -> None:
     """Serve every generator in traffic with one vLLM, each under its release's name.
 
-    What is promoted is loaded, proven by the canary, and served; what left traffic is drained and
-    unloaded. A server that dies or hangs is started again. SIGTERM or Ctrl-C lets requests end.
-
     Examples:
 
       journeyman serve
@@ -57,6 +54,9 @@ def serve(
       journeyman serve --dry-run
 
       journeyman serve --base SmolLM2-135M-Instruct --port 8001 --json
+
+    What is promoted is loaded, proven by the canary, and served; what left traffic is drained and
+    unloaded. A server that dies or hangs is started again. SIGTERM or Ctrl-C lets requests end.
     """
     from journeyman.graph.settings import load_settings
     from journeyman.traces.registry import Registry
