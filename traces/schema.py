@@ -33,7 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from journeyman.traces.column_types import JsonText, UtcTime
 
-SCHEMA_HEAD = "0005_bytes"
+SCHEMA_HEAD = "0006_search"
 """The migration that this code expects; read without importing Alembic."""
 
 VERSION_TABLE = "schema_version"

@@ -1,7 +1,7 @@
 """Runs by what was said in them.
 
-In SQLite the index that the store keeps answers, over all that was asked and answered; previews and
-error messages are looked through besides, since an index knows whole words alone.
+The index that the store keeps answers, over all that was asked and answered; previews and error
+messages are looked through besides, since an index knows whole words alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, exists, or_, select, text
 
 from journeyman.traces.payloads import clean
 from journeyman.traces.reads import RunSummary
@@ -57,9 +57,11 @@ def _holds(connection: Connection, words: str) -> list[ColumnElement[bool]]:
         column.icontains(phrase, autoescape=True) for column in texts
     ]
     if connection.dialect.name == "postgresql":
-        said = func.coalesce(Run.input_preview, "") + " " + func.coalesce(Run.output_preview, "")
-        document: Any = func.to_tsvector(text("'simple'"), said)
-        found.append(document.op("@@")(func.plainto_tsquery(text("'simple'"), phrase)))
+        words_of_it: Any = text(
+            "runs.id IN (SELECT run_id FROM run_texts "
+            "WHERE words @@ plainto_tsquery('simple', :words))"
+        ).bindparams(words=phrase)
+        found.append(words_of_it)
     elif _has_index(connection) and phrase:
         indexed: Any = text(
             "runs.id IN (SELECT t.run_id FROM run_search AS s JOIN run_texts AS t "

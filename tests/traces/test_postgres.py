@@ -17,6 +17,7 @@ from journeyman.models.errors import StoreUnreachable, TraceError
 from journeyman.traces.ledger import StoreLedger
 from journeyman.traces.recorder import Recorder
 from journeyman.traces.schema import VIEWS
+from journeyman.traces.search import search
 from journeyman.traces.store import Store
 from tests.postgres_server import PostgresServer
 
@@ -68,6 +69,12 @@ def test_every_text_column_sorts_by_bytes(server_store: Store) -> None:
         "AND collation_name IS DISTINCT FROM 'C'"
     )
     assert server_store.read(lambda c: c.execute(query).all()) == []
+
+
+def test_content_that_it_cannot_parse_is_kept_and_found(server_store: Store, make: Any) -> None:
+    run = make.run(input={"text": "nul \0 " + "lorem " * 200 + "mackerel"})
+    server_store.write([run])
+    assert [found.id for found in search(server_store, "mackerel")] == [run.id]
 
 
 def test_every_view_answers_with_plain_values(server_store: Store, make: Any) -> None:

@@ -33,6 +33,16 @@ def test_words_far_behind_the_preview_are_found(store: Store, make: Any) -> None
     assert [run.id for run in search(store, "mackerel")] == [far]
 
 
+def test_names_that_the_graph_puts_beside_the_texts_are_not_searched(
+    store: Store, make: Any
+) -> None:
+    run = make.run(input=[{"agent": "tuna", "input": ["cod", {"agent": "sole"}]}])
+    answered = make.run(output={"a-1": {"agent": "tuna", "value": {"agent": "salmon"}}})
+    store.write([run, answered])
+    assert [found.id for found in search(store, "salmon")] == [answered.id]
+    assert [found.id for found in search(store, "cod")] == [run.id]
+
+
 def test_parts_of_words_and_marks_are_found_in_previews(store: Store, make: Any) -> None:
     run = said(store, make, "raise KeyError(100%) in loader_v2.py")
     assert [found.id for found in search(store, "oader_v")] == [run]

@@ -125,7 +125,6 @@ def test_a_payload_goes_with_the_last_that_refers_to_it(store: Store, make: Any)
     assert store.integrity() == store.status().counts["payloads"]
 
 
-@pytest.mark.usefixtures("path")  # about SQLite alone
 def test_a_forgotten_run_is_not_found_by_search_either(store: Store, make: Any) -> None:
     from journeyman.traces.search import search
 
