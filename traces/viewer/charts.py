@@ -148,7 +148,8 @@ class Line:
         dots: Show the points.
         joined: Join them.
         notes: What each point says when pointed at; empty for none.
-        label: Written beside the last point, so that no legend is needed.
+        label: Written beside a point, so that no legend is needed.
+        label_at: Which point that is, as a share of them; the last by default.
         tags: Written beside each point; empty for none.
         spans: What each point may as well be, from low to high; empty for none.
     """
@@ -160,6 +161,7 @@ class Line:
     joined: bool = True
     notes: Sequence[str] = ()
     label: str = ""
+    label_at: float = 1.0
     tags: Sequence[str] = ()
     spans: Sequence[tuple[float, float]] = ()
 
@@ -234,7 +236,7 @@ def plot(
                 for point, (low, high) in zip(line_.points, line_.spans, strict=False)]  # fmt: skip
         shapes.extend(_segment(low, high, f"span {line_.css}") for low, high in ends)
         shapes.extend(_line(line_, [at(point) for point in line_.points]))
-    shapes.extend(_end_labels(lines, at))
+    shapes.extend(_labels(lines, at, width))
     return tag(
         "svg",
         tag("title", title),
@@ -299,20 +301,26 @@ def _mark_text(told: str, top: tuple[float, float]) -> Markup:
     )
 
 
-def _end_labels(lines: Sequence[Line], at: Any) -> list[Markup]:
-    """What each line is, beside its last point; labels that would lie on each other are moved."""
-    ends = sorted(
-        ((at(line.points[-1]), line) for line in lines if line.label and line.points),
-        key=lambda end: end[0][1],
+def _labels(lines: Sequence[Line], at: Any, width: int) -> list[Markup]:
+    """What each line is, beside one of its points; labels on top of each other are moved down."""
+    places = sorted(
+        (
+            (at(line.points[round(line.label_at * (len(line.points) - 1))]), line.label)
+            for line in lines
+            if line.label and line.points
+        ),
+        key=lambda place: place[0][1],
     )
-    shapes, lowest = [], 0.0
-    for (across, down), line in ends:
-        y = max(down - 6, lowest + 12)
-        lowest = y
-        shapes.append(
-            tag("text", line.label, x=across - 4, y=y, text_anchor="end",
-                class_=f"label of-{line.css}")
-        )  # fmt: skip
+    shapes: list[Markup] = []
+    taken: list[tuple[float, float]] = []
+    for (across, down), text in places:
+        has_room = width - _RIGHT - across > 6.2 * len(text)
+        x, y = (across + 7, down + 3.5) if has_room else (across - 4, down - 7)
+        while any(abs(x - x_) < 120 and abs(y - y_) < 12 for x_, y_ in taken):
+            y += 3
+        taken.append((x, y))
+        anchor = "start" if has_room else "end"
+        shapes.append(tag("text", text, x=x, y=y, text_anchor=anchor, class_="label"))
     return shapes
 
 

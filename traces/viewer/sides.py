@@ -76,7 +76,8 @@ def sides(first: Any, second: Any) -> Sides | None:
     if first is None and second is None:
         return None
     only = "second" if first is None else "first" if second is None else ""
-    pairs = side_by_side(first, second)
+    # What lies in lists (places in a text, say) is many rows: it comes after the rest.
+    pairs = sorted(side_by_side(first, second), key=lambda pair: "[" in pair.path)
     different = [pair for pair in pairs if pair.differs]
     same = [pair for pair in pairs if not pair.differs]
     return Sides(

@@ -24,7 +24,8 @@ from journeyman.traces.viewer.queries import overview
 from journeyman.traces.viewer.queries.agents import Attempted
 from journeyman.traces.viewer.visit import Shown, Visit
 
-NUM_BINS = 10
+NUM_BINS, LABELS_A_BIN = 10, 20
+"""Bins of a reliability diagram: at most so many, and few where there are few labels."""
 
 _KINDS: tuple[RiskKind, ...] = ("joint", "selective")
 
@@ -180,9 +181,10 @@ def _reliability(attempts: Sequence[Attempted]) -> Reliability | None:
         return None
     scores = [a.confidence for a in judged if a.confidence is not None]
     right = [bool(a.is_right) for a in judged]
+    num_bins = min(max(len(judged) // LABELS_A_BIN, 3), NUM_BINS)
     bins = [
         (each, *wilson(round(each.accuracy * each.num_items), each.num_items))
-        for each in reliability(scores, right, NUM_BINS)
+        for each in reliability(scores, right, num_bins)
     ]
     line = charts.Line(
         "agreement",
@@ -193,6 +195,7 @@ def _reliability(attempts: Sequence[Attempted]) -> Reliability | None:
             for each, _, _ in bins
         ],
         tags=[f"{each.num_items:,}" for each, _, _ in bins],
+        joined=False,
         spans=[(low, high) for _, low, high in bins],
     )
     chart = charts.plot(
@@ -202,7 +205,7 @@ def _reliability(attempts: Sequence[Attempted]) -> Reliability | None:
         "Reliability: mean confidence of a bin against the share of it that agrees with the label",
         diagonal=True,
     )
-    error = calibration_error(scores, right, NUM_BINS)
+    error = calibration_error(scores, right, num_bins)
     return Reliability(chart, bins, error, queries.sources_of(judged))
 
 
@@ -268,14 +271,14 @@ def _risk_chart(
         charts.Line(
             "wrong among the accepted", "student",
             [(coverage, selective) for coverage, selective, _, _ in points],
-            dots=len(points) < 30, label="wrong among the accepted",
+            dots=len(points) < 30, label="wrong among the accepted", label_at=0.35,
             notes=[f"threshold {threshold:.3f}: {coverage:.1%} accepted, {selective:.1%} wrong"
                    for coverage, selective, _, threshold in points],
         ),
         charts.Line(
             "accepted and wrong, of all", "quiet",
             [(coverage, joint) for coverage, _, joint, _ in points],
-            dots=False, label="accepted and wrong, of all",
+            dots=False, label="accepted and wrong, of all", label_at=0.65,
         ),
     ]  # fmt: skip
     if target is not None:

@@ -28,7 +28,7 @@ def _curve(agent: str, rounds: Sequence[Mapping[str, Any]]) -> Markup | None:
     lines = [
         _line(rounds, "candidate_quality", "quality", "student"),
         _line(rounds, "candidate_coverage", "certified share", "human"),
-        _line(rounds, "baseline_quality", "untaught", "quiet"),
+        _line(rounds, "baseline_quality", "baseline", "quiet"),
     ]
     drawn = [line for line in lines if line.points]
     if not drawn:
