@@ -28,31 +28,10 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SECONDS_PER_RUN = 60
 CHUNK = 2_000
 
-WORDS = [
-    "invoice",
-    "parcel",
-    "loader",
-    "traceback",
-    "museum",
-    "ferry",
-    "harbour",
-    "orchard",
-    "window",
-    "carrier",
-    "total",
-    "refund",
-    "timetable",
-    "widget",
-    "battery",
-    "lecture",
-    "passport",
-    "concert",
-    "pension",
-    "violin",
-    "recipe",
-    "doctor",
-    "garden",
-]
+SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo")
+WORDS = ["museum", "ferry", *(a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES)]
+FREQUENCIES = [1 / (rank + 10) for rank in range(len(WORDS))]
+"""A few words are frequent and most are rare, as in texts."""
 
 Row = Sequence[Any]
 
@@ -106,7 +85,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> 
 def _rows(number: int, chance: random.Random) -> Iterator[tuple[str, Row]]:
     at = START + timedelta(seconds=number * SECONDS_PER_RUN)
     run_id = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
-    text = " ".join(chance.choices(WORDS, k=30)) + f" {number}"
+    text = " ".join(chance.choices(WORDS, FREQUENCIES, k=30)) + f" {number}"
     asked, asked_row = _payload({"messages": [text]}, at)
     answers: dict[str, Any] = {}
     escalated = 0

@@ -22,6 +22,7 @@ from journeyman.traces.store import Store
 from journeyman.traces.viewer.app import make_datasette
 from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.source import Source
+from tests.traces.viewer.learned import learn
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -106,6 +107,14 @@ def filled(template: Path, tmp_path: Path) -> Path:
     path = tmp_path / "traces.db"
     path.write_bytes(template.read_bytes())
     return path
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the whole loop has filled; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("learned")
+    learn(folder / "traces.db", folder / "data")
+    return folder / "traces.db"
 
 
 class Site:

@@ -16,6 +16,7 @@ from journeyman.traces.recorder import Recorder
 from journeyman.traces.store import Store
 from journeyman.traces.viewer import rendering, routes
 from journeyman.traces.viewer.options import Options
+from journeyman.traces.viewer.queries import runs as queries
 from journeyman.traces.viewer.questions import QUESTIONS
 from journeyman.traces.viewer.visit import Visit
 from tests.traces.viewer.conftest import SITE, Site, happened, run_id, span_id
@@ -86,6 +87,13 @@ async def test_a_filter_counts_what_it_shows(site: Site, query: str, number: int
     text = (await site.get(f"/runs?{query}")).text
     assert f"{number:,} run" in text
     assert len(runs_in(text)) == min(number, 50)
+
+
+def test_counts_of_a_large_store_are_of_its_newest_runs(template: Path) -> None:
+    with sqlite3.connect(template) as connection:
+        found = queries.facets(connection, queries.Filter(), limit=10)
+    assert (found.num_runs, found.is_more) == (10, True)
+    assert dict(found.counts["status"]) == {"ok": 10}
 
 
 async def test_search_takes_the_syntax_of_its_index_as_words(site: Site) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Self
 
 PAGE = 50
@@ -185,57 +188,57 @@ def neighbours(
     return ids[0], ids[1]
 
 
+MAX_COUNTED = 5_000
+"""Runs that are counted by kind: the newest of a filter, so that a large store takes no longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facets:
     """What a filter's runs are, by kind.
 
     Attributes:
-        num_runs: How many there are.
+        num_runs: How many were counted.
+        is_more: There are more than were counted.
         counts: By the filter's name: values with their runs, the most frequent first.
     """
 
     num_runs: int
+    is_more: bool
     counts: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
 
 
-def facets(connection: sqlite3.Connection, asked: Filter) -> Facets:
-    """Counts over all runs of a filter."""
+def facets(connection: sqlite3.Connection, asked: Filter, limit: int = MAX_COUNTED) -> Facets:
+    """Counts over the runs of a filter, the newest where there are more than the limit."""
     clause, values = where(asked)
-    status: Counter[str] = Counter()
-    graph: Counter[str] = Counter()
-    escalated: Counter[str] = Counter()
-    rows = connection.execute(
-        f"""SELECT r.status, r.graph, r.num_escalations > 0, count(*) FROM runs AS r
-        WHERE {clause} GROUP BY 1, 2, 3""",  # noqa: S608  # our own clauses; values are bound
+    found = connection.execute(
+        f"""SELECT r.id, r.status, r.graph, r.num_escalations > 0 FROM runs AS r WHERE {clause}
+        ORDER BY r.started_at DESC, r.id DESC LIMIT {limit + 1}""",  # noqa: S608  # our own clauses; values are bound
         values,
-    )
-    for of_status, of_graph, is_escalated, number in rows:
-        status[of_status] += number
-        graph[of_graph] += number
-        escalated["yes" if is_escalated else "no"] += number
-    counts = {"status": status, "escalated": escalated, "graph": graph}
-    shown = {name: found.most_common(8) for name, found in counts.items()}
-    shown["agent"] = _by_attempt(connection, "agent", asked)
-    shown["source"] = _by_attempt(connection, "source", asked)
-    return Facets(status.total(), shown)
+    ).fetchall()
+    counted = found[:limit]
+    counts = {
+        "status": Counter(row[1] for row in counted),
+        "graph": Counter(row[2] for row in counted),
+        "escalated": Counter("yes" if row[3] else "no" for row in counted),
+        **_by_attempt(connection, [row[0] for row in counted]),
+    }
+    shown = {name: of_it.most_common(12) for name, of_it in counts.items()}
+    return Facets(len(counted), len(found) > limit, shown)
 
 
-def _by_attempt(
-    connection: sqlite3.Connection, column: str, asked: Filter
-) -> list[tuple[str, int]]:
-    """Runs by what their attempts have in a column."""
-    clause, values = where(asked)
-    if clause == "true":
-        source = "attempts AS a"
-    else:
-        source = "runs AS r JOIN attempts AS a ON a.run_id = r.id"
-    # The plus keeps SQLite from an index that has the column in order and the runs elsewhere.
+def _by_attempt(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Counter[str]]:
+    """How many of these runs asked each sub-agent, and how many had an answer from each source."""
     rows = connection.execute(
-        f"""SELECT a.{column}, count(DISTINCT a.run_id) FROM {source} WHERE {clause}
-        GROUP BY +a.{column} ORDER BY 2 DESC LIMIT 12""",  # noqa: S608  # our own clauses; values are bound
-        values,
+        """SELECT run_id, agent, source FROM attempts
+        WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id""",
+        [json.dumps(ids)],
     )
-    return [(row[0], row[1]) for row in rows]
+    counts: dict[str, Counter[str]] = {"agent": Counter(), "source": Counter()}
+    for _, of_run in groupby(rows, key=itemgetter(0)):
+        asked = list(of_run)
+        counts["agent"].update({row[1] for row in asked})
+        counts["source"].update({row[2] for row in asked})
+    return counts
 
 
 def choices(connection: sqlite3.Connection) -> dict[str, list[str]]:
