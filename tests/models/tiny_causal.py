@@ -16,7 +16,7 @@ _TEMPLATE = (
 )
 
 
-def make_tiny_base(folder: Path) -> str:
+def make_tiny_base(folder: Path, *, num_heads: int = 4) -> str:
     """Write the base; its name is its path."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -41,8 +41,8 @@ def make_tiny_base(folder: Path) -> str:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads // 2,
         max_position_embeddings=512,
         bos_token_id=1,
         eos_token_id=0,
