@@ -266,11 +266,12 @@ class Keeper:
             self._refuse(up, name, str(error))
         else:
             up.provers[name] = prover
+            up.refused.pop(name, None)
             up.answered = self._clock()
             self._tell(Event("serving", name, "the canary agrees with the trainer"))
 
     def _refuse(self, up: _Up, name: str, why: str) -> None:
-        if name not in up.refused:  # once for each server, however often it is tried
+        if name not in up.refused:  # once, however often it is tried before it is served
             self._tell(Event("refused", name, why))
         up.refused[name] = self._clock() + self._pace.retry
 

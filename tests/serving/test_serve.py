@@ -314,6 +314,7 @@ def test_a_dry_run_prints_the_command(project: Path, registry: Registry) -> None
     assert "--port 1 " in result.stdout
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_end(
     project: Path, registry: Registry, launch: Launch
 ) -> None:

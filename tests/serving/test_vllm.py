@@ -195,6 +195,8 @@ async def test_the_wrong_weights_under_a_releases_name_answer_nothing(
     name, server = shop.second.id, shop.server()
     with serving_graph(shop.registry, shop.base, server) as graph:
         assert (await ask(graph, TEXTS[1])).certified
+        num_refused = len(shop.kept.told("refused", name))
+        num_served = len(shop.kept.told("serving", name))
         await unload_adapter(server, name)
         planted = idle if fault == "not applied" else first
         reply = await load_adapter(server, name, str(planted))
@@ -202,12 +204,15 @@ async def test_the_wrong_weights_under_a_releases_name_answer_nothing(
         answer = await ask(graph, TEXTS[2])  # a running graph, whose proof is fresh
         assert (answer.source, answer.reason) == ("frontier", Reason.STUDENT_ERROR)
         await _escalated(shop)  # and one that begins
-        refused = shop.kept.wait_for("refused", name, seconds=60)
+        refused = await asyncio.to_thread(
+            shop.kept.wait_for, "refused", name, times=num_refused + 1, seconds=60
+        )
         assert ("without its adapter" if fault == "not applied" else "other weights") in (
             refused.detail
         )
-        num_served = len(shop.kept.told("serving", name))
-        shop.kept.wait_for("serving", name, times=num_served + 1, seconds=60)
+        await asyncio.to_thread(
+            shop.kept.wait_for, "serving", name, times=num_served + 1, seconds=60
+        )
         await _until_certified(lambda: ask(graph, TEXTS[3]), seconds=60)
         answer = await ask(graph, TEXTS[5])
         assert answer.value == {"text": written(shop.base, shop.second, [TEXTS[5]])[TEXTS[5]]}
