@@ -16,6 +16,7 @@ from benchmarks import (
     routing,
     sandbox,
     students,
+    suites,
     traces,
     training,
     viewer,
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "repair": repair.measure,
     "retrieval": retrieval.measure,
     "routing": routing.measure,
+    "suites": suites.measure,
     "drift": drift.measure,
     "training": training.measure,
 }

@@ -7,6 +7,7 @@ broken off, in whatever way, goes on where it was. Prints nothing; callers are t
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -107,7 +108,7 @@ class Execution:
             self._took_up = resumed.matching(self.planned)
             for finished in self._took_up.values():
                 self.report.add(finished)
-        self._fresh: set[Key] = set()
+        self._fresh: dict[Key, tuple[Finished, asyncio.Task[bool]]] = {}
         self._watch = Watch(options.limits, len(self.planned))
         self._calls: Calls | None = None
         if staff is None:
@@ -174,12 +175,15 @@ class Execution:
                 pairs = runner.run_pairs(self._todo(), keep=self._keep)
                 async with aclosing(pairs) as results:
                     async for result in results:
-                        if self._counts(result):
+                        if await self._count(result):
                             yield result
                         if self.stop is not None and self.stop.kind == "key":
                             break
                 status = self.verdict().status
             finally:
+                for finished, on_disk in self._fresh.values():
+                    self.report.add(finished)  # the recorder has it, and writes it as it closes
+                    on_disk.cancel()
                 recorder.record(self._ended(started, status))
                 if frontier is not None:
                     await frontier.aclose()
@@ -229,27 +233,31 @@ class Execution:
             self._watch.count(one)
 
     async def _keep(self, result: ScenarioResult) -> None:
-        """Put a result on record: in the worker, so that several share a transaction."""
+        """Hand a result over to the record."""
         recorder = self._recorder
         assert recorder is not None, "results come while the run goes on"
         if self._calls is not None and self._calls.key_error is not None:
             return  # it says nothing of the scenario, which runs again once the key is mended
         finished = finish(result)
-        recorder.record(to_record(finished, self.id))
-        await recorder.committed(self.id)
-        # Counted here already, so that a limit that is met now lets no worker begin another.
-        self.report.add(finished)
+        # Counted at once, so that a limit that is met now lets no worker begin another.
         self._watch.count(finished)
-        self._fresh.add(finished.key)
+        recorder.record(to_record(finished, self.id))
+        # Workers go on meanwhile, and rows share the transactions of later runs.
+        on_disk = asyncio.create_task(recorder.committed(self.id, at_once=False))
+        self._fresh[finished.key] = finished, on_disk
 
-    def _counts(self, result: ScenarioResult) -> bool:
-        """Whether a result counts; it does not where the key was rejected."""
+    async def _count(self, result: ScenarioResult) -> bool:
+        """Count a result once it is on disk; False where it does not, the key being rejected."""
         if self._calls is not None and self._calls.key_error is not None:
             self.stop = Stop("key", str(self._calls.key_error))
         key = (result.scenario.id, result.epoch)
-        known = key in self._fresh
-        self._fresh.discard(key)
-        return known
+        if key not in self._fresh:
+            return False
+        finished, on_disk = self._fresh[key]
+        await on_disk
+        del self._fresh[key]
+        self.report.add(finished)
+        return True
 
     @contextmanager
     def _trusted(self) -> Iterator[TrustSource | None]:

@@ -30,7 +30,8 @@ from journeyman.traces.store import Store
 
 logger = logging.getLogger("journeyman.traces")
 
-_Ticket = tuple[str, "Future[bool]"]
+_Ticket = tuple[str, "Future[bool]", bool]
+"""Whose record, the answer, and whether it should not wait for company."""
 
 
 class Recorder:
@@ -124,14 +125,22 @@ class Recorder:
             if was_empty or len(self._queue) >= self._enough:  # else it is counting down already
                 self._changed.notify_all()
 
-    async def committed(self, run_id: str, *, timeout: float = 30.0) -> bool:  # noqa: ASYNC109  # a deadline of the writer, not of the caller
+    async def committed(
+        self,
+        run_id: str,
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109  # a deadline of the writer, not of the caller
+        at_once: bool = True,
+    ) -> bool:
         """Whether everything recorded so far is on disk, for the run's part.
 
         Args:
             run_id: Id of the run or suite run.
             timeout: Seconds after which the answer is False.
+            at_once: Write now. Otherwise others may come into the same transaction, for as long
+                as a record may linger.
         """
-        future = self._ticket(run_id)
+        future = self._ticket(run_id, urgent=at_once)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except TimeoutError:
@@ -196,7 +205,7 @@ class Recorder:
                 lambda: not self._is_full(records), self._max_block
             )
 
-    def _ticket(self, run_id: str) -> Future[bool]:
+    def _ticket(self, run_id: str, *, urgent: bool = True) -> Future[bool]:
         future: Future[bool] = Future()
         if self._is_forked():
             future.set_result(False)
@@ -205,8 +214,10 @@ class Recorder:
             if self._again and not self._closing:
                 future.set_result(False)  # nobody knows when; a run does not wait for it
             elif not self._ended:  # a closing recorder still writes, and answers
-                self._queue.append((run_id, future))
-                self._urgent += 1
+                if not self._queue:
+                    self._oldest = time.monotonic()
+                self._queue.append((run_id, future, urgent))
+                self._urgent += urgent
                 self._changed.notify_all()
             else:
                 future.set_result(not self._queue and run_id not in self._lost)
@@ -259,7 +270,7 @@ class Recorder:
 
     def _take(self) -> list[Record | _Ticket]:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
-        self._urgent -= sum(isinstance(item, tuple) for item in batch)
+        self._urgent -= sum(item[2] for item in batch if isinstance(item, tuple))
         self._oldest = time.monotonic()
         self._congested = self._congested and len(self._queue) > self._max_queue // 2
         return batch
