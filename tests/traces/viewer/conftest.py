@@ -117,6 +117,14 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "traces.db"
 
 
+@pytest.fixture
+def copied(learned: Path, tmp_path: Path) -> Path:
+    """A copy of it, which a test may change."""
+    path = tmp_path / "traces.db"
+    path.write_bytes(learned.read_bytes())
+    return path
+
+
 class Site:
     """A Datasette over one store, asked as a browser asks."""
 

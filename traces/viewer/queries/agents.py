@@ -186,12 +186,13 @@ def evidence(attempts: Sequence[Attempted], wanted: str, num_bins: int = 20) -> 
         return Evidence(name, names, [0.0, 1.0], [0], [0], [0])
     low, high = min(value for value, _ in found), max(value for value, _ in found)
     width = (high - low) / num_bins
-    if not math.isfinite(width) or width <= 0:
-        num_bins, width = 1, 1.0
+    has_width = math.isfinite(width) and width > 0
+    num_bins = num_bins if has_width else 1
     counts = {verdict: [0] * num_bins for verdict in (True, False, None)}
     for value, is_right in found:
-        counts[is_right][min(int((value - low) / width), num_bins - 1)] += 1
-    edges = [low + i * width for i in range(num_bins + 1)]
+        place = min(int((value - low) / width), num_bins - 1) if has_width else 0
+        counts[is_right][place] += 1
+    edges = [low, *(low + i * width for i in range(1, num_bins)), high]
     return Evidence(name, names, edges, counts[True], counts[False], counts[None])
 
 
