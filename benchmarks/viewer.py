@@ -55,19 +55,23 @@ async def _ask(path: Path) -> list[str]:
     datasette = make_datasette(Source(path, is_live=True), Options())
     lines = []
     for name, page in _pages(path).items():
-        taken, size = [], 0
+        taken, worked, size = [], [], 0
         for _ in range(NUM_ASKED):
-            start = time.perf_counter()
+            start, begun = time.perf_counter(), time.process_time()
             answer = await datasette.client.get(f"/-/journeyman{page}")
             taken.append(time.perf_counter() - start)
+            worked.append(time.process_time() - begun)
             size = len(answer.content)
         if answer.status_code != 200:
             lines.append(f"{name:<22} {answer.status_code}")
             continue
         p95 = sorted(taken)[int(0.95 * len(taken))]
+        # On a machine that does other work as well, only the processor's time tells.
+        cpu = sorted(worked)[len(worked) // 2]
         is_good = p95 < LIMIT_SECONDS and size < LIMIT_BYTES
         lines.append(
             f"{name:<22} p95 {p95 * 1000:6.0f} ms  first {taken[0] * 1000:6.0f} ms  "
+            f"cpu {cpu * 1000:5.0f} ms  "
             f"{size / 1024:6.0f} KiB  {'' if is_good else 'over the limit'}"
         )
     return lines

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agents", "graph", "models", "traces", "scenarios")
+SHIPPED = {".py", ".yaml", ".jsonl", ".html", ".css", ".js"}
 
 
 def _git_files() -> list[str]:
@@ -50,7 +51,7 @@ def test_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
     expected = {
         f"journeyman/{path}"
         for path in _git_files()
-        if path.split("/")[0] in FOLDERS and Path(path).suffix in {".py", ".yaml", ".jsonl"}
+        if path.split("/")[0] in FOLDERS and Path(path).suffix in SHIPPED
     }
     assert len(expected) > 30
     assert not expected - held
