@@ -15,6 +15,7 @@ from benchmarks import (
     retrieval,
     routing,
     sandbox,
+    serving,
     students,
     suites,
     traces,
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "retrieval": retrieval.measure,
     "routing": routing.measure,
     "suites": suites.measure,
+    "serving": serving.measure,
     "drift": drift.measure,
     "training": training.measure,
 }
