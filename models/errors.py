@@ -19,6 +19,8 @@ The tree:
     + TraceError              .path
     |   + AlreadyReviewed     somebody gave a verdict in the meantime
     |   + CorruptRecord
+    |   + NotOnRecord         what was asked for is not in the store
+    |   + QueryTooSlow        a question took longer than it may
     |   + StoreUnreachable    its server does not answer, and may come back
     |   + SchemaTooNew        the file was written by a newer Journeyman
     + EscalationFailed        the frontier failed too; the record is kept
