@@ -35,7 +35,6 @@ from journeyman.traces.registry import Registry
 from journeyman.traces.rounds import RoundEntry, RoundStore
 from journeyman.traces.store import Store
 
-
 _CHECKPOINTS = "checkpoints.db"
 
 
