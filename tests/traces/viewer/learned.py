@@ -14,7 +14,7 @@ from journeyman.graph.state import Task
 from journeyman.graph.trust import ReleaseTrust, loaders_of
 from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.recorder import Recorder
-from journeyman.traces.records import ScenarioResultRecord, SuiteRunRecord
+from journeyman.traces.records import ResultStatus, ScenarioResultRecord, SuiteRunRecord
 from journeyman.traces.registry import Registry
 from journeyman.traces.split import Shares
 from journeyman.traces.store import Store
@@ -71,7 +71,7 @@ def suites() -> list[Any]:
     ]
 
 
-_STATUS = {"p": "passed", "f": "failed", "e": "error", "s": "skipped"}
+_STATUS: dict[str, ResultStatus] = {"p": "passed", "f": "failed", "e": "error", "s": "skipped"}
 
 
 def _run(run: str, given: dict[str, str], day: int, **more: Any) -> list[Any]:

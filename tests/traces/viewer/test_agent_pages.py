@@ -106,14 +106,12 @@ def test_latest_attempts_carry_the_label_that_judges_them(learned: Path, active:
 async def test_the_reliability_diagram_is_the_library_s(learned: Path, active: str) -> None:
     connection = connect(learned)
     judged = [
-        each
+        (each.confidence, each.is_right)
         for each in queries.latest(connection, "desk", active)
         if each.confidence is not None and each.is_right is not None
     ]
     connection.close()
-    bins = reliability(
-        [each.confidence for each in judged], [each.is_right for each in judged], len(judged) // 20
-    )
+    bins = reliability([c for c, _ in judged], [right for _, right in judged], len(judged) // 20)
     text = (await Site(learned).get("/agents/desk")).text
     for each in bins:
         assert f"confidence {each.confidence:.3f}: {each.accuracy:.1%} agree of" in text

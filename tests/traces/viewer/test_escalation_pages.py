@@ -35,7 +35,9 @@ def one(path: Path, where: str = "e.reason = 'low_confidence'") -> str:
 
 
 def status(path: Path, escalation: str) -> tuple[str, str | None]:
-    return rows(path, "SELECT review_status, reviewer FROM escalations WHERE id = ?", escalation)[0]
+    sql = "SELECT review_status, reviewer FROM escalations WHERE id = ?"
+    [(said, by)] = rows(path, sql, escalation)
+    return said, by
 
 
 def listed(text: str) -> list[str]:

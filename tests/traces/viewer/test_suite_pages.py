@@ -151,7 +151,14 @@ def test_what_was_not_asked_for_is_not_missing(
     copied: Path, selection: dict[str, Any], missing: int
 ) -> None:
     path = copied
-    whole = {"keyword": None, "tags": [], "ids": [], "limit": None, "shard": None, "seed": 0}
+    whole: dict[str, Any] = {
+        "keyword": None,
+        "tags": [],
+        "ids": [],
+        "limit": None,
+        "shard": None,
+        "seed": 0,
+    }
     connection = sqlite3.connect(path)
     connection.execute(
         "UPDATE suite_runs SET options = json_object('selection', json(?)) WHERE id = ?",
