@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox postgres vllm demo test test-postgres test-fast schema lint bench clean
+.PHONY: help install sandbox postgres vllm demo test test-postgres test-fast test-serving schema lint bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
 
 schema: $(STAMP)  ## Make the JSON Schema of suite files anew
 	$(BIN)/python -c 'from journeyman.scenarios.schema import write_schema; write_schema()'
+
+test-serving: $(STAMP) $(VLLM)/.installed  ## Run the tests of served students, with a real vLLM
+	JOURNEYMAN_REQUIRE_VLLM=1 $(BIN)/python -m pytest tests/serving
 
 lint: $(STAMP)  ## Check style, types and layers
 	$(BIN)/ruff check .

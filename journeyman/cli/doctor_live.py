@@ -21,6 +21,8 @@ def try_models(settings: Settings, store: str) -> Iterator[Finding]:
     """Load a base student, check the releases in traffic, and ask the frontier for one word."""
     yield _student()
     yield from _releases(settings, store)
+    if settings.served.url is not None:
+        yield _served(settings)
     if settings.frontier.model is not None and has_key(settings.frontier):
         yield _answer(settings)
 
@@ -61,6 +63,21 @@ def _releases(settings: Settings, store: str) -> Iterator[Finding]:
                     yield Finding(name, "wrong", str(error), mend)
     except JourneymanError as error:
         yield Finding("live releases", "wrong", str(error), "journeyman doctor")
+
+
+def _served(settings: Settings) -> Finding:
+    from journeyman.graph.served import server_from
+    from journeyman.models.served_http import run_blocking
+    from journeyman.models.served_probe import probe
+
+    server = server_from(settings.served)
+    assert server is not None, "the caller saw an address"
+    found = run_blocking(lambda: probe(server))
+    missing = found.missing()
+    if missing is not None:
+        return Finding("live server", "wrong", missing, "journeyman serve")
+    served = f"{found.engine} serves {', '.join(found.models)}"
+    return Finding("live server", "ok", f"{served}; it gives all that students need")
 
 
 def _answer(settings: Settings) -> Finding:

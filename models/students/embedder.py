@@ -176,6 +176,11 @@ class Embedder:
         """Tokens of a text that are read, special tokens included."""
         return self._pooling.max_tokens
 
+    @property
+    def query_prompt(self) -> str:
+        """What is put before a query."""
+        return self._pooling.query_prompt
+
     def fingerprint(self) -> str:
         """Hash of everything that shapes a vector. Loads no model."""
         return content_hash(
