@@ -45,7 +45,7 @@ class StandIn:
         self.change: Change = lambda reply: reply
         self.meanwhile: Callable[[], None] = lambda: None
         self.may_load = True
-        self.is_listed = True
+        self._is_closed = False
         self._server = LoopbackServer(self._answer, name="stand-in for vLLM")
 
     @property
@@ -66,7 +66,13 @@ class StandIn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.__exit__(kind, error, trace)
+        self.close()
+
+    def close(self) -> None:
+        """Be gone; may be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._server.__exit__(None, None, None)
 
     def _answer(self, request: HttpRequest) -> HttpReply:
         self.asked[request.path] += 1
