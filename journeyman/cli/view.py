@@ -59,6 +59,7 @@ def view(
     reaches it unless --host says so; then visitors need a token, and may not write SQL.
     """
     import_viewer()
+    from journeyman.cli.reviewing import Answers
     from journeyman.traces.viewer import app
     from journeyman.traces.viewer.source import source
 
@@ -72,7 +73,8 @@ def view(
         app.listen(host, port) as opened,
     ):
         options = _options(shown.note, write, allow_host or [], token, is_local=is_local)
-        datasette = app.make_datasette(shown, options, allow_sql=is_local)
+        forms = Answers() if write else None
+        datasette = app.make_datasette(shown, options, allow_sql=is_local, forms=forms)
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{opened.getsockname()[1]}/-/journeyman"
         url += f"?token={token}" if token else ""

@@ -58,6 +58,20 @@ class Held:
     agrees: bool | None = None
 
 
+_FORMS = "journeyman_forms"
+
+
+def give_forms(datasette: Any, forms: Forms | None) -> None:
+    """Let a Datasette of ours know sub-agents; its configuration holds JSON alone."""
+    setattr(datasette, _FORMS, forms)
+
+
+def forms_of(datasette: Any) -> Forms | None:
+    """Who knows sub-agents; None under a Datasette that somebody else started."""
+    found: Forms | None = getattr(datasette, _FORMS, None)
+    return found
+
+
 def parse(text: str) -> Any:
     """A typed answer.
 

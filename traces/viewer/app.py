@@ -14,6 +14,7 @@ from datasette.plugins import pm
 
 from journeyman.models.errors import ConfigError
 from journeyman.traces.viewer import plugin
+from journeyman.traces.viewer.answers import Forms, give_forms
 from journeyman.traces.viewer.options import PLUGIN, Options
 from journeyman.traces.viewer.source import Source
 
@@ -21,13 +22,16 @@ SQL_TIME_LIMIT_MS = 1_000
 """Of Datasette's own pages, where anybody's SQL runs."""
 
 
-def make_datasette(shown: Source, options: Options, *, allow_sql: bool = True) -> Any:
+def make_datasette(
+    shown: Source, options: Options, *, allow_sql: bool = True, forms: Forms | None = None
+) -> Any:
     """A Datasette over one trace store.
 
     Args:
         shown: What to show.
         options: For the plugin.
         allow_sql: Visitors may write SQL of their own; it only reads, and not for long.
+        forms: Who knows what answers of sub-agents look like, for answers that a reviewer writes.
     """
     # Where rich is there, Datasette prints errors with the values of all variables, which is
     # content, and fails on a plain 404.
@@ -35,7 +39,7 @@ def make_datasette(shown: Source, options: Options, *, allow_sql: bool = True) -
     if not pm.is_registered(plugin):  # DATASETTE_LOAD_PLUGINS may have left it out
         pm.register(plugin, name=PLUGIN)
     path = str(shown.path)
-    return Datasette(
+    made = Datasette(
         files=[path] if shown.is_live else [],
         immutables=[] if shown.is_live else [path],
         settings={
@@ -45,6 +49,8 @@ def make_datasette(shown: Source, options: Options, *, allow_sql: bool = True) -
         },
         metadata={"title": "Journeyman traces", "plugins": {PLUGIN: options.as_config()}},
     )
+    give_forms(made, forms)
+    return made
 
 
 def is_loopback(host: str) -> bool:

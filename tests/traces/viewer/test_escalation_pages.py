@@ -6,15 +6,20 @@ import html
 import json
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from journeyman.cli.reviewing import Answers
 from journeyman.traces.reviews import find_case, queue, review
 from journeyman.traces.store import Store
+from journeyman.traces.viewer.app import make_datasette
+from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.queries import escalations as queries
+from journeyman.traces.viewer.source import Source
 from tests.traces.viewer.conftest import SITE, START, Site, happened, record
 
 
@@ -270,6 +275,31 @@ async def test_an_answer_without_a_schema_need_only_be_an_object(tmp_path: Path)
     assert refused.status_code == 400
     kept = await verdict(site, "escalation-1", "edited", answer='{"carrier": "x"}')
     assert kept.status_code == 303
+
+
+async def test_who_knows_the_sub_agent_holds_an_answer_to_its_type(tmp_path: Path) -> None:
+    """As the command line does: places in the text that the answer had before are left out."""
+    answer = {
+        "values": {"carrier": "post"},
+        "spans": [{"field": "carrier", "text": "post", "start": 0, "end": 4}],
+    }
+    path = tmp_path / "traces.db"
+    run, *rest = happened(1)
+    escalation = replace(rest[-1], student_output=None, frontier_output=answer)
+    record(path, run, *rest[:-1], escalation)
+    site = Site(path, write=True)
+    site.datasette = make_datasette(
+        Source(path, is_live=True), Options(write=True), forms=Answers()
+    )
+    wrong = await verdict(site, "escalation-1", "edited", answer='{"values": 7}')
+    assert wrong.status_code == 400
+    assert "values: Input should be" in wrong.text
+    edited = json.dumps({**answer, "values": {"carrier": "ferry"}})
+    assert (await verdict(site, "escalation-1", "edited", answer=edited)).status_code == 303
+    with Store.open(path) as store:
+        kept = find_case(store, "escalation-1").reviewed_output
+    assert kept["values"] == {"carrier": "ferry"}
+    assert kept["spans"] == []
 
 
 async def test_a_reviewer_s_answer_that_is_the_frontier_s_agrees_as_that_did(

@@ -17,7 +17,7 @@ from journeyman.models.errors import AlreadyReviewed, ConfigError, NotOnRecord, 
 from journeyman.traces import reviews
 from journeyman.traces.reviews import Case, Reviewed
 from journeyman.traces.store import Store
-from journeyman.traces.viewer.answers import Forms, hold, parse
+from journeyman.traces.viewer.answers import Forms, forms_of, hold, parse
 from journeyman.traces.viewer.queries import escalations as queries
 from journeyman.traces.viewer.visit import Shown, Visit
 
@@ -111,7 +111,7 @@ async def review(visit: Visit) -> Any:
         raise NotOnRecord(f"No escalation {wanted!r} is on record.")
     # Before it moves behind what still waits.
     following = facts["after"]
-    forms: Forms | None = getattr(visit.datasette, "forms", None)
+    forms = forms_of(visit.datasette)
     try:
         done = await visit.with_store(lambda store: keep(store, wanted, given, forms), write=True)
     except AlreadyReviewed as error:
