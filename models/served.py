@@ -96,6 +96,7 @@ class ServedGenerator:
         serving: How.
         folder: What `write_generator` wrote, for a release the one in its folder; None for a base
             as it is, which nothing is known of and which is trusted with nothing.
+        tokens: The base's tokenizer, where it is loaded already.
 
     Raises:
         WeightsError: The folder is no generator's.
@@ -109,11 +110,12 @@ class ServedGenerator:
         serving: Serving | None = None,
         *,
         folder: Path | None = None,
+        tokens: BaseTokens | None = None,
     ) -> None:
         self.local = local
         self.server = server
         self.serving = serving or Serving()
-        self.tokens = BaseTokens(local.base.files)
+        self.tokens = tokens or BaseTokens(local.base.files)
         self._placement = self._placed(folder)
         self._prover = Prover(
             server,
@@ -148,11 +150,14 @@ class ServedGenerator:
         Raises:
             WeightsError: The folder is no generator's.
         """
-        return ServedGenerator(local, self.server, self.serving, folder=folder)
+        is_same = local.base.files.digest == self.local.base.files.digest
+        tokens = self.tokens if is_same else None  # loading them takes a second
+        return ServedGenerator(local, self.server, self.serving, folder=folder, tokens=tokens)
 
     def rebased(self) -> ServedGenerator:
         """The base of this one, as it is, on the same server."""
-        return ServedGenerator(self.local.rebound(None), self.server, self.serving)
+        plain = self.local.rebound(None)
+        return ServedGenerator(plain, self.server, self.serving, tokens=self.tokens)
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes an answer. Asks no server."""

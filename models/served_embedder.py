@@ -79,7 +79,8 @@ class ServedEmbedder:
             WeightsError: It serves another embedder.
         """
         await self._prove()
-        return (await self._embedded([item]))[0]
+        vector: Vector = (await self._embedded([item]))[0]
+        return vector
 
     def predict(self, queries: Sequence[str]) -> list[Vector]:
         """One unit vector (dimension,) per query, in order.
@@ -100,7 +101,8 @@ class ServedEmbedder:
 
     @cached_property
     def _wanted(self) -> Vector:
-        return np.stack(self.local.predict(_FIXED))
+        wanted: Vector = np.stack(self.local.predict(_FIXED))
+        return wanted
 
     async def _prove(self) -> None:
         now, known = self._clock(), self._proven

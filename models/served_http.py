@@ -172,7 +172,10 @@ class Server:
             outcome: Outcome = "undecided"
             try:
                 reply = await self._tries(method, path, body, timeout_s or self.timeout_s)
-                outcome = "answered"
+                if (
+                    method == "POST"
+                ):  # lists are answered at the door, even where all behind it hangs
+                    outcome = "answered"
                 return reply
             except ModelUnavailable:
                 outcome = "unavailable"

@@ -369,6 +369,20 @@ async def test_failures_in_a_row_open_the_breaker(
     await server.aclose()
 
 
+async def test_a_door_that_answers_keeps_no_breaker_closed(
+    stand_in: StandIn, base: str, first: Path
+) -> None:
+    breaker = Breaker(threshold=2, cooldown_s=60, kind="Server")
+    server = Server(stand_in.url, timeout_s=5, max_tries=1, breaker=breaker)
+    stand_in.change = lambda _: HttpReply(500, b"{}")
+    for _ in range(2):
+        await server.cards()
+        with pytest.raises(ModelUnavailable, match="500"):
+            await server.post("/completions", {"model": base, "prompt": [1], "prompt_logprobs": 0})
+    assert breaker.state == "open"
+    await server.aclose()
+
+
 async def test_no_server_at_all_is_said_in_one_sentence(base: str, first: Path) -> None:
     server = Server("http://127.0.0.1:9", max_tries=1)
     with pytest.raises(ModelUnavailable, match="could not be reached") as caught:
