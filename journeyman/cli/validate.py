@@ -19,7 +19,8 @@ def validate(
         list[str] | None,
         typer.Argument(
             autocompletion=completion.suites,
-            help="Suite files, folders of them, or names of shipped suites.",
+            help="Suite files, folders of them, or names of shipped suites. "
+            "Default: scenarios/ of the project.",
         ),
     ] = None,
     data: Annotated[
@@ -34,6 +35,8 @@ def validate(
 
     Examples:
 
+      journeyman validate
+
       journeyman validate scenarios/smoke.yaml
 
       journeyman validate scenarios/ --json
@@ -45,9 +48,7 @@ def validate(
 
         say(shipped_schema().rstrip("\n"))
         return
-    if not paths:
-        raise typer.BadParameter("Name suite files or folders, or use --schema.")
-    checked = [one for named in paths for one in _check(named, data)]
+    checked = [one for named in paths or [_project_suites()] for one in _check(named, data)]
     for one in checked:
         if json:
             emit(_plain(one))
@@ -63,6 +64,14 @@ def validate(
     if wrong:
         talk(f"{wrong} mistake{'s' if wrong > 1 else ''}.")
         raise typer.Exit(ExitCode.USAGE)
+
+
+def _project_suites() -> str:
+    """The folder that `journeyman run` takes as well where no suite is named."""
+    from journeyman.graph.settings_file import chosen_file, here
+
+    file = chosen_file()
+    return str((file.parent if file is not None else here()) / "scenarios")
 
 
 def _check(named: str, data: bool) -> list[Checked]:
