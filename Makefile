@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
+# Tests run side by side, a file in one process; each process computes on one core.
+JOBS   ?= 2
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install sandbox postgres vllm demo test test-postgres test-fast test-serving schema lint bench clean
@@ -60,13 +63,13 @@ demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 	@$(BIN)/journeyman demo
 
 test: $(STAMP) sandbox postgres  ## Run every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-postgres: $(STAMP) postgres  ## Run the tests of the trace store again, on PostgreSQL
-	$(BIN)/python -m pytest --store postgres tests/traces tests/graph
+	$(PYTEST) --store postgres tests/traces tests/graph
 
 test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 schema: $(STAMP)  ## Make the JSON Schema of suite files anew
 	$(BIN)/python -c 'from journeyman.scenarios.schema import write_schema; write_schema()'
