@@ -16,7 +16,7 @@ from journeyman.scenarios.datasets import iter_scenarios, parts
 from journeyman.scenarios.findings import Mistakes
 from journeyman.scenarios.imports import load_name
 from journeyman.scenarios.marked import Loc, read_yaml
-from journeyman.scenarios.paths import find_suite
+from journeyman.scenarios.paths import find_suite, yaml_files
 from journeyman.scenarios.schemas import extraction_schema
 from journeyman.scenarios.suite import Suite, assemble, problems_of, read_spec
 
@@ -70,10 +70,11 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def find_suites(named: str) -> list[Path]:
-    """The suite files that a path stands for: a file, a shipped suite's name, or a folder of them.
+def files_to_check(named: str) -> list[Path]:
+    """The files that a path stands for: a file, a shipped suite's name, or a folder of them.
 
-    In a folder, files that hold only scenarios are left to the suites that include them.
+    In a folder, files that hold only scenarios are left to the suites that include them; one that
+    is too broken to be known for a suite is among those to check.
 
     Raises:
         ConfigError: There is no such file, folder or suite.
@@ -81,8 +82,7 @@ def find_suites(named: str) -> list[Path]:
     path = Path(named)
     if not path.is_dir():
         return [find_suite(named)]
-    files = sorted(file for file in path.rglob("*") if file.suffix in (".yaml", ".yml"))
-    return [file for file in files if not _is_fragment(file)]
+    return [file for file in yaml_files(path) if not _is_fragment(file)]
 
 
 def _is_fragment(path: Path) -> bool:

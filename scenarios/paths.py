@@ -104,7 +104,7 @@ def find_suites(named: Sequence[str], *, project: Path) -> list[Path]:
     Raises:
         ConfigError: A name stands for nothing, or a folder holds no suite.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     if not named:
         folder = project / "scenarios"
         if not folder.is_dir():
@@ -115,18 +115,31 @@ def find_suites(named: Sequence[str], *, project: Path) -> list[Path]:
             )
         named = [str(folder)]
     for name in named:
-        if not Path(name).is_dir():
-            found[find_suite(name)] = None
+        folder = Path(name)
+        if not folder.is_dir():
+            path = find_suite(name)
+            found.setdefault(path.resolve(), path)
             continue
-        inside = [path for path in sorted(Path(name).rglob("*.y*ml")) if _is_suite(path)]
+        inside = [path for path in yaml_files(folder) if _is_suite(path)]
         if not inside:
             raise ConfigError(
                 f"There is no suite in the folder {name!r}: a suite is a *.yaml file with the key "
                 "`suite`.",
                 path=Path(name),
             )
-        found.update(dict.fromkeys(inside))
-    return list(found)
+        for path in inside:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files in a folder and below it, sorted; what is hidden within it is left alone."""
+    return [
+        path
+        for path in sorted(folder.rglob("*.y*ml"))
+        if path.suffix in (".yaml", ".yml")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 _SUITE_KEY = re.compile(r"^[\"']?suite[\"']?\s*:", re.MULTILINE)
@@ -134,7 +147,7 @@ _HEAD_BYTES = 1_000_000
 
 
 def _is_suite(path: Path) -> bool:
-    if path.suffix not in (".yaml", ".yml") or any(part.startswith(".") for part in path.parts[1:]):
+    if not path.is_file():  # opening a pipe would wait for ever
         return False
     try:
         with path.open("rb") as file:

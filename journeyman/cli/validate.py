@@ -78,10 +78,10 @@ def _check(named: str, data: bool) -> list[Checked]:
     from pathlib import Path
 
     from journeyman.models.errors import ConfigError
-    from journeyman.scenarios.checking import Checked, Problem, check_suite, find_suites
+    from journeyman.scenarios.checking import Checked, Problem, check_suite, files_to_check
 
     try:
-        return [check_suite(path, data=data) for path in find_suites(named)]
+        return [check_suite(path, data=data) for path in files_to_check(named)]
     except ConfigError as error:
         return [Checked(Path(named), "", 0, (Problem.of(error),))]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from journeyman.models.errors import ConfigError
-from journeyman.scenarios.checking import check_suite, find_suites
+from journeyman.scenarios.checking import check_suite, files_to_check
 from journeyman.scenarios.suite import load_suite
 from tests.scenarios.shop import HEAD, write
 
@@ -250,7 +250,7 @@ def test_a_folder_stands_for_its_suites_and_not_for_the_files_they_include(tmp_p
     write(tmp_path, HEAD + "include: [b.yaml]\n" + ONE, "a/shop.yml")
     write(tmp_path, INCLUDED, "a/b.yaml")
     write(tmp_path, "a: [", "broken.yaml")
-    assert find_suites(str(tmp_path)) == [tmp_path / "a/shop.yml", tmp_path / "broken.yaml"]
+    assert files_to_check(str(tmp_path)) == [tmp_path / "a/shop.yml", tmp_path / "broken.yaml"]
 
 
 def test_without_pydantic_evals_only_assertions_are_refused(

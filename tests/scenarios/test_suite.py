@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.datasets import default_parts, iter_scenarios, parts
 from journeyman.scenarios.marked import MAX_BYTES, read_yaml
-from journeyman.scenarios.paths import find_suite, shipped_suites
+from journeyman.scenarios.paths import find_suite, find_suites, shipped_suites
 from journeyman.scenarios.scenario import ExpectedRanking, ExpectedRecord, ExpectedRoutes
 from journeyman.scenarios.schema import json_schema, shipped_schema
 from journeyman.scenarios.spec import SuiteSpec
@@ -351,3 +351,23 @@ def test_the_json_schema_knows_assertions_in_every_form_and_leaves_ones_own_alon
         assert check.is_valid(good), good
     for bad in ({"Contains": 3}, {"Contains": {"valu": "a"}}, {"not": 3}, {"a": 1, "b": 2}, 7):
         assert not check.is_valid(bad), bad
+
+
+def test_a_project_may_lie_in_a_hidden_folder_and_be_named_from_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = tmp_path / ".work" / "project" / "scenarios"
+    (suites / ".drafts").mkdir(parents=True)
+    for file in ("smoke.yaml", ".drafts/later.yaml"):
+        (suites / file).write_text("version: 1\nsuite: smoke\n")
+    (elsewhere := tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    outside = "../../.work/project/scenarios"
+    assert find_suites([], project=suites.parent) == [suites / "smoke.yaml"]
+    assert find_suites([outside], project=tmp_path) == [Path(outside) / "smoke.yaml"]
+
+
+def test_a_suite_that_is_named_twice_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "smoke.yaml").write_text("version: 1\nsuite: smoke\n")
+    named = [str(tmp_path / "smoke.yaml"), str(tmp_path)]
+    assert find_suites(named, project=tmp_path) == [tmp_path / "smoke.yaml"]
