@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from journeyman.models.errors import ConfigError
+from journeyman.models.types import content_hash
 
 
 def load_name(written: str, folder: Path) -> Any:
@@ -36,9 +38,16 @@ def load_name(written: str, folder: Path) -> Any:
 
 
 def _module_from(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"journeyman_suite_{path.stem}", path)
+    name = f"journeyman_suite_{path.stem}_{content_hash(str(path.resolve()), length=8)}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # As any import does: dataclasses and pydantic look there for what annotations name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
