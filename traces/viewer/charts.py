@@ -236,7 +236,7 @@ def plot(
                 for point, (low, high) in zip(line_.points, line_.spans, strict=False)]  # fmt: skip
         shapes.extend(_segment(low, high, f"span {line_.css}") for low, high in ends)
         shapes.extend(_line(line_, [at(point) for point in line_.points]))
-    shapes.extend(_labels(lines, at, width))
+    shapes.extend(_labels(lines, at, width, bottom))
     return tag(
         "svg",
         tag("title", title),
@@ -301,8 +301,8 @@ def _mark_text(told: str, top: tuple[float, float]) -> Markup:
     )
 
 
-def _labels(lines: Sequence[Line], at: Any, width: int) -> list[Markup]:
-    """What each line is, beside one of its points; labels on top of each other are moved down."""
+def _labels(lines: Sequence[Line], at: Any, width: int, floor: float) -> list[Markup]:
+    """What each line is, beside one of its points; no label lies on another."""
     places = sorted(
         (
             (at(line.points[round(line.label_at * (len(line.points) - 1))]), line.label)
@@ -316,12 +316,23 @@ def _labels(lines: Sequence[Line], at: Any, width: int) -> list[Markup]:
     for (across, down), text in places:
         has_room = width - _RIGHT - across > 6.2 * len(text)
         x, y = (across + 7, down + 3.5) if has_room else (across - 4, down - 7)
-        while any(abs(x - x_) < 120 and abs(y - y_) < 12 for x_, y_ in taken):
-            y += 3
+        y = _free(x, y, taken, floor)
         taken.append((x, y))
         anchor = "start" if has_room else "end"
         shapes.append(tag("text", text, x=x, y=y, text_anchor=anchor, class_="label"))
     return shapes
+
+
+def _free(x: float, y: float, taken: Sequence[tuple[float, float]], floor: float) -> float:
+    """The height nearest to `y`, inside the picture, at which no label lies yet."""
+    for step in range(40):
+        for height in (y - 4 * step, y + 4 * step):
+            is_inside = _TOP + 8 <= height <= floor - 3
+            if is_inside and not any(
+                abs(x - across) < 120 and abs(height - down) < 12 for across, down in taken
+            ):
+                return height
+    return y
 
 
 def ticks(high: float, number: int = 4) -> list[float]:

@@ -24,7 +24,14 @@ from journeyman.traces.viewer.visit import ROOT
 
 hookimpl = pluggy.HookimplMarker("datasette")
 
-LINKED = {"run_id": "/runs/", "session_id": "/sessions/"}
+LINKED = {
+    "run_id": "/runs/",
+    "session_id": "/sessions/",
+    "escalation_id": "/escalations/",
+    "suite_run_id": "/suites/",
+    "round_id": "/rounds/",
+    "release_id": "/releases/",
+}
 """Columns of any table whose values have a page of their own."""
 
 

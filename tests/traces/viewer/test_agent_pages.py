@@ -17,6 +17,7 @@ from journeyman.models.scoring import reliability
 from journeyman.models.types import Risk
 from journeyman.traces.judged import read_recording
 from journeyman.traces.replay import replay
+from journeyman.traces.reviews import find_case, review
 from journeyman.traces.store import Store
 from journeyman.traces.viewer import charts
 from journeyman.traces.viewer.intervals import wilson
@@ -101,6 +102,23 @@ def test_latest_attempts_carry_the_label_that_judges_them(learned: Path, active:
     assert sum(each.is_right is not None for each in found) == labelled
     assert sum(each.is_fair for each in found) == num_audits
     assert queries.sources_of(found) == ["frontier"]
+
+
+def test_a_person_s_verdict_beats_the_frontier_s(copied: Path, active: str) -> None:
+    """Whatever they say, the figures are those that a replay counts."""
+    with Store.open(copied) as store:
+        audits = [e for e in store.escalations() if e.reason == "audit"][:6]
+        said: list[Any] = ["approved", "edited", "rejected"] * 2
+        for escalation, verdict in zip(audits, said, strict=True):
+            case = find_case(store, escalation.id)
+            answer = case.student_output if verdict == "edited" else None
+            review(store, case, verdict, by="ada", answer=answer)
+        recording = read_recording(store, "desk", active)
+    connection = connect(copied)
+    found = [each for each in queries.latest(connection, "desk", active) if each.is_fair]
+    connection.close()
+    theirs = sorted((j.confidence, j.is_right, j.label_source) for j in recording.judged)
+    assert sorted((a.confidence, a.is_right, a.label_source) for a in found) == theirs
 
 
 async def test_the_reliability_diagram_is_the_library_s(learned: Path, active: str) -> None:

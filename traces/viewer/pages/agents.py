@@ -114,8 +114,8 @@ def _asked(query: dict[str, str], standing: dict[str, Any] | None) -> tuple[Aske
     """What the query string asks about, and what is wrong with it; by default what is certified."""
     has = standing or {"max_error": 0.05, "delta": 0.05, "kind": "joint"}
     asked = Asked(
-        query.get("max_error", f"{has['max_error']}"),
-        query.get("delta", f"{has['delta']}"),
+        query.get("max_error", f"{has['max_error']:.4g}"),
+        query.get("delta", f"{has['delta']:.4g}"),
         query.get("kind", f"{has['kind']}"),
         query.get("audit_rate", "0.05"),
     )

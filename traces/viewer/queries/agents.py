@@ -18,16 +18,13 @@ from pydantic import ValidationError
 
 from journeyman.models.certificate import Certificate
 from journeyman.models.drift import DriftDetector
-from journeyman.models.types import Reason
+from journeyman.traces.collect import CERTIFYING, REVIEW, STUDENT_AGREES
 from journeyman.traces.release_rows import certificate_of
 from journeyman.traces.viewer.queries import overview
 from journeyman.traces.viewer.queries.reading import json_of, numbers
 
 WINDOW = 3_000
 """Attempts that are looked at."""
-
-FAIR = frozenset({Reason.AUDIT.value, Reason.UNCERTIFIED.value})
-"""Reasons whose labels are a fair sample of traffic; see `collect`."""
 
 
 def trust(connection: sqlite3.Connection, agent: str) -> dict[str, Any] | None:
@@ -120,17 +117,27 @@ class Attempted:
 
 
 def latest(connection: sqlite3.Connection, agent: str, release: str) -> list[Attempted]:
-    """The latest attempts of a release, at most `WINDOW`; each with its label, where it has one."""
+    """The latest attempts of a release, at most `WINDOW`; each with its label, where it has one.
+
+    As `judged` has it: a person's verdict beats the frontier's, and no answer is right to a task
+    whose only one they rejected.
+    """
     rows = connection.execute(
-        f"""SELECT a.id, a.confidence, a.evidence, e.agreement, e.reason, e.status, e.label_source
+        f"""SELECT a.id, a.confidence, a.evidence, e.reason, e.status,
+            CASE e.review_status WHEN 'rejected' THEN 0 WHEN 'edited' THEN s.score
+                ELSE e.agreement END,
+            CASE e.review_status WHEN 'pending' THEN e.label_source ELSE 'human' END
         FROM (SELECT id, confidence, evidence, created_at FROM attempts
-            WHERE agent = ? AND release = ? ORDER BY created_at DESC LIMIT {WINDOW}) AS a
-        LEFT JOIN escalations AS e ON e.attempt_id = a.id""",  # noqa: S608  # a constant
-        [agent, release],
+            WHERE agent = :agent AND release = :release
+            ORDER BY created_at DESC LIMIT {WINDOW}) AS a
+        LEFT JOIN escalations AS e ON e.attempt_id = a.id
+        LEFT JOIN scores AS s ON s.target_type = 'escalation' AND s.target_id = e.id
+            AND s.name = :name AND s.identifier = :review""",  # noqa: S608  # a constant
+        {"agent": agent, "release": release, "name": STUDENT_AGREES, "review": REVIEW},
     )
     found: dict[str, Attempted] = {}
-    for identifier, confidence, evidence, agreement, reason, status, source in rows:
-        is_fair = agreement is not None and reason in FAIR and status == "answered"
+    for identifier, confidence, evidence, reason, status, agreement, source in rows:
+        is_fair = agreement is not None and reason in CERTIFYING and status == "answered"
         known = found.get(identifier)
         # An attempt may have been escalated more than once.
         if known is None or (known.is_right is None and agreement is not None) or is_fair:
