@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -109,7 +110,7 @@ class Execution:
             for finished in self._took_up.values():
                 self.report.add(finished)
         self._fresh: dict[Key, tuple[Finished, asyncio.Task[bool]]] = {}
-        self._watch = Watch(options.limits, len(self.planned))
+        self._watch = Watch(options.limits, Counter(scenario.id for scenario, _ in self.planned))
         self._calls: Calls | None = None
         if staff is None:
             staff = Staff({})
@@ -151,9 +152,11 @@ class Execution:
         return conclude(self.report, [*gates, *more], gate=gate, stop=self.stop)
 
     def settle(self, verdict: Verdict) -> None:
-        """Write a verdict that took more than the run itself, such as a baseline."""
-        record = self._store.suite_run(self.id)
-        self._store.write([replace(record, status=verdict.status)])
+        """Write a verdict that took more than the run itself, such as a baseline.
+
+        Also of a run that was broken off after its last result, before its end was on record.
+        """
+        self._store.write([self._ended(self._store.suite_run(self.id), verdict.status)])
 
     async def run(self) -> AsyncGenerator[ScenarioResult, None]:
         """Run every scenario; each result is on record and in the report when it is yielded.

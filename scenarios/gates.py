@@ -4,7 +4,7 @@ The rules, in this order:
 
 1. Stopped by a limit: `stopped`. Stopped since the API key was rejected: `error`.
 2. A scenario ended in an error, or tasks stayed open since the frontier failed: `error`, since the
-   verdict is not to be trusted.
+   verdict is not to be trusted. Not where its pass rule is met by its other epochs.
 3. A gate was missed, or the run is worse than its baseline: `failed`.
 4. Without a gate on the pass rate: a scenario that says what must hold (assertions, or `expected`
    of one that is written out in the suite) failed: `failed`.
@@ -101,7 +101,11 @@ def conclude(
         gate: The gates that were set.
         stop: Why it stopped early.
     """
-    errors = [f"{name}: {why}" for name, why in report.errors]
+    errors = [
+        f"{one.scenario_id}: {one.reason or 'error'}"
+        for one in report.verdicts
+        if one.outcome == "error"
+    ]
     unanswered = num_open(report)
     if unanswered:
         errors.append(f"{unanswered} tasks stayed open, since the frontier failed.")
@@ -125,9 +129,10 @@ def num_open(report: Report) -> int:
     """Tasks that stayed open since the frontier failed; not those of scenarios that passed."""
     if report.arm == "student-only":  # nobody was there to be asked
         return 0
+    passed = {one.scenario_id for one in report.verdicts if one.outcome == "passed"}
     return sum(
         task.error is not None
         for one in report.results
-        if one.status != "passed"
+        if one.scenario_id not in passed
         for task in one.tasks
     )

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.finished import Finished
+from journeyman.scenarios.spec import PassRule
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Limits:
         max_time_s: Wall time of this process.
         max_errors: Scenarios that may end in an error before the run stops: more than that stop it.
         max_error_share: The same as a share of all that are planned.
-        fail_fast: Stop at the first scenario that fails the run.
+        fail_fast: Stop at the first scenario that fails the run: so many of its epochs were lost
+            that its pass rule cannot be met.
     """
 
     max_cost_usd: float | None = None
@@ -51,12 +55,13 @@ class Watch:
 
     Args:
         limits: What it may take.
-        num_planned: How many results there will be at the end.
+        epochs: How often each scenario runs.
     """
 
-    def __init__(self, limits: Limits, num_planned: int) -> None:
+    def __init__(self, limits: Limits, epochs: Mapping[str, int]) -> None:
         self._limits = limits
-        self._num_planned = num_planned
+        self._epochs = epochs
+        self._lost: Counter[str] = Counter()
         self._started = time.monotonic()
         self._num_errors = 0
         self._num_unpriced = 0
@@ -70,7 +75,12 @@ class Watch:
         self._num_unpriced += cost is None
         self._cost += cost or 0
         if finished.outcome == "error" or (finished.outcome == "failed" and finished.is_test):
-            self._first_failure = self._first_failure or finished.scenario_id
+            name = finished.scenario_id
+            self._lost[name] += 1
+            epochs = self._epochs.get(name, 1)
+            needed = (finished.passes or PassRule()).needed(epochs)
+            if self._lost[name] > epochs - needed:
+                self._first_failure = self._first_failure or name
 
     def stop(self) -> Stop | None:
         """Why the run should stop now; None to go on."""
@@ -102,7 +112,7 @@ class Watch:
         if self._limits.max_errors is not None:
             return self._limits.max_errors
         if self._limits.max_error_share is not None:
-            return self._limits.max_error_share * self._num_planned
+            return self._limits.max_error_share * sum(self._epochs.values())
         return None
 
 

@@ -197,6 +197,7 @@ class SuiteRunner:
         start = time.perf_counter()
         said: list[tuple[Scenario, Heard]] = []
         timeout_s = scenario.timeout_s or self._options.timeout_s
+        limit = asyncio.timeout(timeout_s)
 
         def finished(
             tasks: tuple[TaskResult, ...],
@@ -215,16 +216,17 @@ class SuiteRunner:
             )
 
         try:
-            async with asyncio.timeout(timeout_s):
+            async with limit:
                 tasks, assertions = await self._converse(scenario, epoch, said)
             return finished(tasks, assertions=assertions)
-        except TimeoutError:
-            error = f"no result within {timeout_s:g} s"
         except JourneymanError as failure:
             error = str(failure)
         except Exception as failure:  # a bug in one scenario must not cost the others their results
-            logger.exception("scenario %r ended in an unexpected error", scenario.id)
-            error = f"{type(failure).__name__}: {failure}"
+            if limit.expired():
+                error = f"no result within {timeout_s:g} s"
+            else:
+                logger.exception("scenario %r ended in an unexpected error", scenario.id)
+                error = f"{type(failure).__name__}: {failure}"
         # What was answered before was paid for; the rest was answered by nobody, which is wrong.
         return finished(self._unfinished(scenario, said), error)
 

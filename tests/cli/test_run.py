@@ -414,3 +414,14 @@ def _figures(path: Path) -> dict[str, Any]:
         del line["duration_ms"]
     found: dict[str, Any] = run
     return found
+
+
+def test_a_time_out_of_the_sub_agents_own_is_not_taken_for_the_scenarios(tmp_path: Path) -> None:
+    write_echoes(tmp_path, GOOD)
+    agent = tmp_path / "echo_agent.py"
+    raising = "raise TimeoutError('the tool gave up')"
+    agent.write_text(agent.read_text().replace("return first.word == second.word", raising))
+    done = journeyman(tmp_path, *ALONE)
+    assert done.returncode == 3
+    assert "TimeoutError: the tool gave up" in done.stdout
+    assert "no result within" not in done.stdout

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from journeyman.scenarios.finished import Finished, TaskFigures
 from journeyman.scenarios.gates import Verdict, check_gates, conclude
-from journeyman.scenarios.limits import Stop
+from journeyman.scenarios.limits import Limits, Stop, Watch
 from journeyman.scenarios.report import Report
-from journeyman.scenarios.spec import Gate
+from journeyman.scenarios.spec import Gate, PassRule
 from journeyman.scenarios.suite import load_suite
 from journeyman.scenarios.verdicts import Status
 from tests.scenarios.scripted import said, write_echoes
@@ -97,3 +98,22 @@ def test_a_cost_that_nobody_knows_keeps_no_gate(tmp_path: Path) -> None:
     tasks = (TaskFigures("echo", "frontier", reason="uncertified", cost_microusd=None),)
     found = verdict(tmp_path, one("a", "passed", tasks=tasks), gate=Gate(max_cost_usd=100))
     assert found.status == "failed"
+
+
+def test_an_epoch_that_the_pass_rule_forgives_is_no_error_of_the_run(tmp_path: Path) -> None:
+    open_task = TaskFigures("echo", "none", reason="uncertified", error="the frontier is down")
+    once = PassRule(rule="any")
+    passed = one("a", "passed", passes=once)
+    broken = replace(one("a", "error", passes=once), epoch=1)
+    unanswered = replace(one("a", "failed", passes=once, tasks=(open_task,)), epoch=2)
+    assert verdict(tmp_path, passed, broken, unanswered).status == "passed"
+    assert verdict(tmp_path, replace(passed, status="failed"), broken).status == "error"
+
+
+def test_failing_fast_waits_until_a_pass_rule_cannot_be_met() -> None:
+    watch = Watch(Limits(fail_fast=True), {"a": 3})
+    lost = one("a", "failed", passes=PassRule(rule="at_least", n=2))
+    watch.count(lost)
+    assert watch.stop() is None
+    watch.count(replace(lost, epoch=1))
+    assert watch.stop() == Stop("failure", "'a' did not pass (--fail-fast).")
