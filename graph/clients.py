@@ -1,12 +1,17 @@
-"""The frontier client that settings describe, with its prices and budgets."""
+"""What settings describe: the frontier client with its prices and budgets, and the forwarder."""
 
 from __future__ import annotations
 
-from journeyman.graph.settings import BudgetSettings, FrontierSettings, Settings
+import os
+from collections.abc import Mapping
+
+from journeyman.graph.settings import BudgetSettings, FrontierSettings, OtlpSettings, Settings
 from journeyman.models.budget import Budget
+from journeyman.models.errors import ConfigError
 from journeyman.models.frontier import Frontier
 from journeyman.models.prices import Price, PriceBook
 from journeyman.traces.ledger import StoreLedger
+from journeyman.traces.recorder import Forwarder
 from journeyman.traces.store import Store
 
 
@@ -54,3 +59,33 @@ def budget_from(settings: BudgetSettings, store: Store | None) -> Budget:
         allow_unpriced=settings.allow_unpriced,
         ledger=StoreLedger(store) if store is not None and settings.per_day_usd else None,
     )
+
+
+def forwarder_from(settings: OtlpSettings) -> Forwarder | None:
+    """What forwards runs to the configured collector; None where there is none.
+
+    Raises:
+        ConfigError: The `otlp` extra is not installed, or the variable of the headers is not set or
+            holds no headers.
+    """
+    if settings.endpoint is None:
+        return None
+    try:
+        from opentelemetry.util.re import parse_env_headers
+
+        from journeyman.traces.otlp import OtlpForwarder
+    except ImportError as error:
+        raise ConfigError(
+            "Setting 'otlp.endpoint' needs the `otlp` extra: pip install 'journeyman[otlp]'.",
+            key="otlp.endpoint",
+        ) from error
+    headers: Mapping[str, str] = {}
+    if settings.headers_env is not None:
+        headers = parse_env_headers(os.environ.get(settings.headers_env, ""), liberal=True)
+        if not headers:
+            raise ConfigError(
+                f"Setting 'otlp.headers_env' names {settings.headers_env!r}, which holds no "
+                "headers: set it to `name=value,...`, or leave the setting out.",
+                key="otlp.headers_env",
+            )
+    return OtlpForwarder(settings.endpoint, headers=headers, content=settings.content)

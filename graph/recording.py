@@ -28,6 +28,7 @@ from journeyman.traces.records import (
     new_id,
     new_span_id,
 )
+from journeyman.traces.semconv import REQUEST_MODEL
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ def _frontier_span(
         cost_microusd=escalation["cost_microusd"],
         output=escalation["output"],
         attributes={
+            REQUEST_MODEL: escalation["frontier"],
             "journeyman.tries": sum(reply.num_tries for reply in replies),
             "journeyman.checks.failed": escalation["failed_checks"],
         },

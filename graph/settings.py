@@ -171,6 +171,24 @@ class ServeSettings(BaseModel):
     )
 
 
+class OtlpSettings(BaseModel):
+    """Forwarding of runs to an OpenTelemetry collector, beside the trace store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Address of the collector (OTLP over HTTP); none: nothing is forwarded.",
+    )
+    headers_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds headers, as `name=value,...`.",
+    )
+    content: bool = Field(default=False, description="Forward what was asked and answered as well.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -195,6 +213,7 @@ class Settings(BaseSettings):
     round: RoundSettings = Field(default_factory=RoundSettings)
     served: ServedSettings = Field(default_factory=ServedSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
+    otlp: OtlpSettings = Field(default_factory=OtlpSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -5,12 +5,13 @@ Serves the shipped desk suite's sub-agents; a project of your own points at its 
 
 from __future__ import annotations
 
-from journeyman.graph.clients import frontier_from
+from journeyman.graph.clients import forwarder_from, frontier_from
 from journeyman.graph.orchestrator import Orchestrator, create_orchestrator
 from journeyman.graph.settings import load_settings
 from journeyman.scenarios.assembly import staff_for
 from journeyman.scenarios.paths import find_suite
 from journeyman.scenarios.suite import load_suite
+from journeyman.traces.recorder import Recorder
 from journeyman.traces.store import Store
 
 
@@ -22,6 +23,6 @@ def make_graph() -> Orchestrator:
     return create_orchestrator(
         list(staff.agents.values()),
         frontier_from(settings, store),
-        store=store,
+        store=Recorder(store, forward=forwarder_from(settings.otlp)),
         router=staff.router,
     )

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from journeyman.graph.clients import frontier_from
+from journeyman.graph.clients import forwarder_from, frontier_from
 from journeyman.graph.settings import Settings
 from journeyman.graph.standing import TrustSource
 from journeyman.graph.trust import loaders_of, trust_from
@@ -164,7 +164,7 @@ class Execution:
         What is in flight when a limit is met still comes out.
         """
         with (
-            Recorder(self._store) as recorder,
+            Recorder(self._store, forward=forwarder_from(self._settings.otlp)) as recorder,
             self._frontier() as frontier,
             self._trusted() as trust,
         ):

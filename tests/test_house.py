@@ -82,8 +82,9 @@ import sys
 
 EXTRAS = {
     "accelerate", "bm25s", "datasets", "datasette", "datasketch", "filelock", "gguf", "matplotlib",
-    "peft", "pydantic_evals", "junitparser", "safetensors", "sentence_transformers", "sklearn",
-    "Stemmer", "tokenizers", "torch", "transformers", "trl", "xgrammar",
+    "opentelemetry", "peft", "pydantic_evals", "junitparser", "safetensors",
+    "sentence_transformers", "sklearn", "Stemmer", "tokenizers", "torch", "transformers", "trl",
+    "xgrammar",
 }
 
 class Absent:
@@ -170,7 +171,8 @@ def test_help_and_doctor_import_neither_torch_nor_langgraph(
         "import sys\nfrom journeyman.cli.main import main\n"
         f"sys.argv = ['journeyman', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'langgraph', 'transformers', 'langchain_core'} & set(sys.modules)\n"
+        "heavy = {'torch', 'langgraph', 'transformers', 'langchain_core', 'opentelemetry'}\n"
+        "heavy &= set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
     done = subprocess.run(

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from journeyman.traces.payloads import DROPPED, HIDDEN, snapshot
 from journeyman.traces.records import Record, ScenarioResultRecord
 from journeyman.traces.redact import Redactor
+from journeyman.traces.semconv import REQUEST_MODEL
 
 CONTENT = frozenset(
     {
@@ -138,7 +139,10 @@ def _without_words(facts: Any) -> Any:
     """Numbers and flags, and words of our own vocabulary."""
     return {
         key: value
-        if value is None or isinstance(value, (int, float)) or key.startswith("journeyman.")
+        if value is None
+        or isinstance(value, (int, float))
+        or key == REQUEST_MODEL
+        or key.startswith("journeyman.")
         else HIDDEN
         for key, value in facts.items()
     }

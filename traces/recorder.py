@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from journeyman.models.errors import StoreUnreachable, TraceError
 from journeyman.traces.conceal import conceal, copy_of, without_content
@@ -32,6 +32,16 @@ logger = logging.getLogger("journeyman.traces")
 
 _Ticket = tuple[str, "Future[bool]", bool]
 """Whose record, the answer, and whether it should not wait for company."""
+
+
+class Forwarder(Protocol):
+    """Takes what is on disk somewhere else as well; `otlp.OtlpForwarder` is one."""
+
+    def take(self, records: Sequence[Record], /) -> None:
+        """Take note of records, quickly: the next ones wait meanwhile."""
+
+    def close(self) -> None:
+        """Send what is left, within seconds; a second close does nothing."""
 
 
 class Recorder:
@@ -50,6 +60,8 @@ class Recorder:
         max_batch: Records per transaction.
         linger_seconds: How long a record may wait for company; waiting for a run ends it.
         max_block_seconds: How long one call of `record` may block.
+        forward: Sees every record, redacted, once it is on disk and whoever waited for it has been
+            answered; closed with the recorder.
     """
 
     _MAX_LOST = 100_000  # runs remembered as incomplete
@@ -66,6 +78,7 @@ class Recorder:
         max_batch: int = 1_000,
         linger_seconds: float = 0.05,
         max_block_seconds: float = 1.0,
+        forward: Forwarder | None = None,
     ) -> None:
         self.store = store
         self.trouble: Exception | None = None
@@ -82,6 +95,8 @@ class Recorder:
         self._enough = max(1, min(max_batch, max_queue // 2))
         self._linger = linger_seconds
         self._max_block = max_block_seconds
+        self._forward = forward
+        self._written: list[Record] = []  # on disk, and not forwarded yet
         self._pid = os.getpid()
         self._queue: deque[Record | _Ticket] = deque()
         self._changed = threading.Condition()
@@ -167,6 +182,11 @@ class Recorder:
             self._changed.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+        if self._forward is not None:
+            try:
+                self._forward.close()
+            except Exception as error:  # noqa: BLE001  # its trouble is none of the traces'
+                logger.warning("Runs are on record, but were not all forwarded: %s", error)
 
     def __enter__(self) -> Self:
         """The recorder itself."""
@@ -285,6 +305,17 @@ class Recorder:
             for item in batch:
                 if isinstance(item, tuple) and item[1].set_running_or_notify_cancel():
                     item[1].set_result(not waiting and item[0] not in self._lost)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        written, self._written = self._written, []
+        if self._forward is None or not written:
+            return
+        try:
+            self._forward.take(written)
+        except Exception as error:  # noqa: BLE001  # its trouble is none of the traces'
+            self._forward = None
+            logger.warning("Runs go on and are on record, but are forwarded no more: %s", error)
 
     def _write(self, records: Sequence[Record]) -> Sequence[Record]:
         """Write records; those that must wait for a server that does not answer."""
@@ -307,6 +338,8 @@ class Recorder:
             self._complain(error)
         else:
             self.num_written += len(records)
+            if self._forward is not None:
+                self._written.extend(ready)
             if self._again:
                 self._again, self._pause = 0.0, self._FIRST_PAUSE
                 logger.warning("The trace store answers again: what waited is being written.")

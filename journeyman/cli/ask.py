@@ -117,7 +117,7 @@ async def _ask(
     """Each answer with the event that told of the student's attempt."""
     from langchain_core.messages import HumanMessage
 
-    from journeyman.graph.clients import frontier_from
+    from journeyman.graph.clients import forwarder_from, frontier_from
     from journeyman.graph.orchestrator import create_orchestrator
     from journeyman.graph.settings import load_settings
     from journeyman.graph.state import Context, RunInput, Task
@@ -143,7 +143,8 @@ async def _ask(
     if agent is not None:
         task = typed if typed is not None else staff.agents[agent].from_request(text)
         given = {"tasks": [Task(agent=agent, input=task if task is not None else {})]}
-    with Store.open(target) as store, Recorder(store) as recorder:
+    forward = forwarder_from(settings.otlp)
+    with Store.open(target) as store, Recorder(store, forward=forward) as recorder:
         frontier = frontier_from(settings, store)
         trust = trust_from(settings, store, loaders_of(staff.everyone.values()))
         graph = create_orchestrator(

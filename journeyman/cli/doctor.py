@@ -36,6 +36,7 @@ EXTRAS = {
     ),
     "train": ("trl", "datasets", "accelerate"),
     "view": ("datasette",),
+    "otlp": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "plot": ("matplotlib",),
     "suites": ("pydantic-evals", "junitparser"),
     "postgres": ("psycopg",),

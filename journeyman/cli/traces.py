@@ -159,12 +159,16 @@ def diff_runs(
 @app.command("export")
 def export_runs(
     form: Annotated[
-        Literal["jsonl", "openai"],
+        Literal["jsonl", "openai", "otlp"],
         typer.Option(
             "--format",
-            help="jsonl: whole runs; openai: labelled tasks as chat, the form of its fine-tuning.",
+            help="jsonl: whole runs; openai: labelled tasks as chat, the form of its fine-tuning; "
+            "otlp: spans as OpenTelemetry's file exporter writes them.",
         ),
     ] = "jsonl",
+    content: Annotated[
+        bool, typer.Option("--content", help="With otlp: what was asked and answered as well.")
+    ] = False,
     agent: AgentOption = None,
     since_: SinceOption = None,
     store: StoreOption = None,
@@ -177,11 +181,14 @@ def export_runs(
 
       journeyman traces export --format openai --agent extraction > train.jsonl
 
+      journeyman traces export --format otlp --since 1d > spans.jsonl
+
     With `openai` every task is written once, with its best label. Tasks that may not train, that a
     person rejected, or that a round set apart for its proofs are left out.
     """
     from journeyman.traces.run_export import exported_runs, lessons
 
+    _check_otlp(form)
     moment = since(since_)
     written = unsplit = 0
     left_out: Counter[str] = Counter()
@@ -190,6 +197,12 @@ def export_runs(
             for run in exported_runs(opened, agent=agent, since=moment):
                 written += 1
                 emit(run)
+        elif form == "otlp":
+            from journeyman.traces.otlp import otlp_runs
+
+            for request in otlp_runs(opened, agent=agent, since=moment, content=content):
+                written += 1
+                emit(request)
         else:
             for lesson in lessons(opened, agent=agent, since=moment):
                 if lesson.messages is None:
@@ -240,6 +253,20 @@ def tail_runs(
             else:
                 say("  ".join(_row(run)))
                 sys.stdout.flush()
+
+
+def _check_otlp(form: str) -> None:
+    """Refuse a form that cannot be written here.
+
+    Raises:
+        ConfigError: The `otlp` extra is not installed.
+    """
+    from importlib.util import find_spec
+
+    from journeyman.models.errors import ConfigError
+
+    if form == "otlp" and find_spec("opentelemetry.exporter") is None:
+        raise ConfigError("OTLP needs the `otlp` extra: pip install 'journeyman[otlp]'.")
 
 
 def _print_runs(runs: Sequence[RunSummary], *, json: bool) -> None:
