@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from journeyman.graph.clients import frontier_from
+from journeyman.graph.settings import Settings
 from journeyman.models.errors import ConfigError
+from journeyman.models.types import Usage
 from journeyman.scenarios.finished import Finished
 from journeyman.scenarios.spec import PassRule
 
@@ -28,6 +31,7 @@ class Limits:
         max_error_share: The same as a share of all that are planned.
         fail_fast: Stop at the first scenario that fails the run: so many of its epochs were lost
             that its pass rule cannot be met.
+        allow_unpriced: Under a cost, answers whose price is unknown count as free.
     """
 
     max_cost_usd: float | None = None
@@ -35,6 +39,7 @@ class Limits:
     max_errors: int | None = None
     max_error_share: float | None = None
     fail_fast: bool = False
+    allow_unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +93,8 @@ class Watch:
         if limits.max_time_s is not None and self.seconds >= limits.max_time_s:
             return Stop("time", f"--max-time of {limits.max_time_s:g} s is over.")
         if limits.max_cost_usd is not None:
-            if self._num_unpriced:
-                return Stop(
-                    "cost",
-                    "The price of an answer is not known, so --max-cost cannot be kept; set "
-                    "[frontier.price] in the settings, or leave --max-cost out.",
-                )
+            if self._num_unpriced and not limits.allow_unpriced:
+                return Stop("cost", f"The price of an answer is not known, so {_UNPRICED}")
             if self._cost >= limits.max_cost_usd * 1e6:
                 return Stop("cost", f"--max-cost of ${limits.max_cost_usd:g} is spent.")
         allowed = self._allowed_errors()
@@ -114,6 +115,28 @@ class Watch:
         if self._limits.max_error_share is not None:
             return self._limits.max_error_share * sum(self._epochs.values())
         return None
+
+
+_UNPRICED = (
+    "--max-cost cannot be kept; set [frontier.price] in the settings, leave --max-cost out, or set "
+    "budget.allow_unpriced."
+)
+
+
+def require_price(settings: Settings) -> None:
+    """See, before anything is spent under a cost, that the frontier's price is known.
+
+    Raises:
+        ConfigError: It is not, and the settings do not allow that.
+    """
+    frontier = frontier_from(settings, None)
+    if frontier is None or settings.budget.allow_unpriced:
+        return
+    one = Usage(input_tokens=1, output_tokens=1)
+    if frontier.prices.cost(one, provider=frontier.provider, model=frontier.model) is None:
+        raise ConfigError(
+            f"The price of {frontier.model!r} is not known, so {_UNPRICED}", key="frontier.price"
+        )
 
 
 def parse_max_errors(written: str | None) -> tuple[int | None, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,7 @@ from journeyman.graph.settings import Settings
 from journeyman.graph.settings_file import chosen_file, here
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.calls import CACHE_FILE, ReplyCache
-from journeyman.scenarios.limits import Limits, parse_max_errors
+from journeyman.scenarios.limits import Limits, parse_max_errors, require_price
 from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
 from journeyman.scenarios.overrides import set_settings, set_suite
 from journeyman.scenarios.paths import find_suites
@@ -49,15 +49,17 @@ def planned_jobs(asked: Asked, settings: Settings) -> list[Job]:
     Raises:
         ConfigError: An option or a suite cannot be used.
     """
-    options = _options(asked, settings)
     settings = set_settings(settings, asked.sets)
-    _require_frontier(options, settings)
+    options = _options(asked, settings)
     project = _project()
     suites = [
         set_suite(load_suite(path), asked.sets)
         for path in find_suites(asked.suites, project=project)
     ]
+    _refuse_same_names(suites)
     arms = _arms(asked)
+    for arm in arms:
+        _require_frontier(replace(options, arm=arm), settings)
     plan = tuple((str(suite.path.resolve()), arm) for suite in suites for arm in arms)
     options = replace(options, group_id=new_id(), plan=plan)
     return [Job(suite, settings, replace(options, arm=arm)) for suite in suites for arm in arms]
@@ -82,11 +84,11 @@ def resumed_jobs(asked: Asked, settings: Settings, store: Store) -> list[Job]:
         if wanted is not None and path not in wanted:
             continue
         record = began.get((path, arm))
-        options = _options_of(asked, settings, (record or first), arm)
-        sets = options.sets
+        sets = tuple((record or first).options.get("sets", ()))
+        changed = set_settings(settings, sets)
+        options = _options_of(asked, changed, (record or first), arm)
         suite = set_suite(load_suite(path), sets)
         resumed = read_run(store, record, retry_errors=retry) if record is not None else None
-        changed = set_settings(settings, sets)
         _require_frontier(options, changed)
         jobs.append(Job(suite, changed, options, resumed))
     if not jobs:
@@ -133,8 +135,6 @@ def _options_of(
 
 def _options(asked: Asked, settings: Settings) -> ExecutionOptions:
     stand_in = settings.frontier.model is None if asked.reference is None else asked.reference
-    if any(one.startswith("frontier.model=") for one in asked.sets) and asked.reference is None:
-        stand_in = False
     number, share = parse_max_errors(asked.max_errors)
     return ExecutionOptions(
         parts=asked.parts,
@@ -147,7 +147,14 @@ def _options(asked: Asked, settings: Settings) -> ExecutionOptions:
         if stand_in
         else None,
         run=RunOptions(concurrency=asked.jobs, trust_uncertified=asked.trust_uncertified),
-        limits=Limits(asked.max_cost_usd, asked.max_time_s, number, share, asked.fail_fast),
+        limits=Limits(
+            asked.max_cost_usd,
+            asked.max_time_s,
+            number,
+            share,
+            asked.fail_fast,
+            settings.budget.allow_unpriced,
+        ),
         cache=ReplyCache(Path(settings.data_dir) / "cache" / CACHE_FILE) if asked.cache else None,
         gate=Gate(min_pass_rate=asked.min_pass_rate),
         sets=asked.sets,
@@ -174,6 +181,22 @@ def _require_frontier(options: ExecutionOptions, settings: Settings) -> None:
             "No frontier is configured; set [frontier] model in journeyman.toml, "
             "or use --reference."
         )
+    asks = options.reference is None and options.arm != "student-only"
+    if asks and options.limits.max_cost_usd is not None:
+        require_price(settings)
+
+
+def _refuse_same_names(suites: Sequence[Suite]) -> None:
+    """Runs are kept and compared under the suite's name, which two files must not share."""
+    first: dict[str, Suite] = {}
+    for suite in suites:
+        other = first.setdefault(suite.name, suite)
+        if other is not suite:
+            raise ConfigError(
+                f"{str(other.path)!r} and {str(suite.path)!r} are both named {suite.name!r}; give "
+                "each suite a name of its own.",
+                path=suite.path,
+            )
 
 
 def _refuse_other_selection(asked: Asked) -> None:
@@ -188,6 +211,12 @@ def _refuse_other_selection(asked: Asked) -> None:
         "--arm": asked.arms,
         "--set": asked.sets,
         "--epochs": asked.epochs,
+        "--timeout": asked.timeout_s,
+        "--seed": asked.seed,
+        "--reference or --configured": asked.reference is not None,
+        "--error-rate": asked.error_rate,
+        "--latency-ms": asked.latency_ms,
+        "--trust-uncertified": asked.trust_uncertified,
         "--label": asked.label,
     }
     clash = next((name for name, value in given.items() if value), None)

@@ -425,3 +425,41 @@ def test_a_time_out_of_the_sub_agents_own_is_not_taken_for_the_scenarios(tmp_pat
     assert done.returncode == 3
     assert "TimeoutError: the tool gave up" in done.stdout
     assert "no result within" not in done.stdout
+
+
+UNPRICED = '[frontier]\nmodel = "large"\nbase_url = "http://127.0.0.1:1/v1"\n'
+
+
+def test_a_cost_is_not_limited_where_the_price_is_unknown(tmp_path: Path) -> None:
+    write_echoes(tmp_path, GOOD)
+    (tmp_path / "journeyman.toml").write_text(UNPRICED)
+    refused = journeyman(tmp_path, "run", "echoes.yaml", "--max-cost", "1")
+    assert refused.returncode == 2
+    assert "The price of 'large' is not known" in refused.stderr
+    assert not (tmp_path / ".journeyman").exists()
+    for arguments in (("--arm", "student-only"), ("--set", "budget.allow_unpriced=true")):
+        done = journeyman(
+            tmp_path, "run", "echoes.yaml", "--max-cost", "1", *arguments, "--dry-run"
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "given", [("--timeout", "1"), ("--configured",), ("--error-rate", "0.5"), ("--seed", "3")]
+)
+def test_a_resumed_run_refuses_what_would_not_hold_of_it(
+    tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    write_echoes(tmp_path, GOOD)
+    journeyman(tmp_path, *ALONE)
+    done = journeyman(tmp_path, "run", "--resume", "latest", *given)
+    assert done.returncode == 2
+    assert "A resumed run keeps what it was started with" in done.stderr
+
+
+def test_two_suites_of_one_name_are_refused_together(tmp_path: Path) -> None:
+    path = write_echoes(tmp_path, GOOD)
+    (tmp_path / "again.yaml").write_text(path.read_text())
+    done = journeyman(tmp_path, "run", ".", "--arm", "student-only")
+    assert done.returncode == 2
+    assert "are both named 'echoes'" in done.stderr
