@@ -202,6 +202,7 @@ class Comparison:
             for line in self.base.lines.values()
             if line.id in self.other.lines and not line.is_test
         ]
+        pairs = [(before, after) for before, after in pairs if before.counts and after.counts]
         return _difference("", pairs)
 
     def to_json(self) -> dict[str, Any]:
@@ -346,12 +347,13 @@ def side_of_run(store: Store, record: SuiteRunRecord) -> Side:
     return Side(name, record.suite, arm, lines, selection, figures_of(record.summary))
 
 
-def side_of_file(path: Path, *, suite: str | None = None) -> Side:
+def side_of_file(path: Path, *, suite: str | None = None, arm: str | None = None) -> Side:
     """A run in a JSON report.
 
     Args:
         path: What `journeyman run --report json=FILE` wrote.
         suite: Which of several suites in it; where None there must be one.
+        arm: Which of several arms of it.
 
     Raises:
         ConfigError: The file cannot be read, is no report, or does not hold the suite.
@@ -380,6 +382,8 @@ def side_of_file(path: Path, *, suite: str | None = None) -> Side:
             "such a file, or the id or label of a run.",
             path=path,
         ) from error
+    if len(sides) > 1 and arm is not None:
+        sides = [side for side in sides if side.arm == arm]
     if len(sides) != 1:
         of = f" of suite {suite!r}" if suite is not None else ""
         raise ConfigError(
@@ -427,14 +431,18 @@ def check_tolerances(
     """Figures against the base's, each with what it may lose.
 
     Raises:
-        ConfigError: A figure is unknown.
+        ConfigError: The base has no such figure.
     """
     checked = []
     for name, allowed in tolerances.items():
-        if name not in base.figures or name not in now:
-            known = ", ".join(sorted(base.figures.keys() & now.keys()))
+        if name not in base.figures:
+            known = ", ".join(sorted(base.figures))
             raise ConfigError(f"--tolerance names an unknown figure {name!r}; known are {known}.")
-        before, after = base.figures[name], now[name]
+        before, after = base.figures[name], now.get(name)
+        if after is None:
+            detail = f"{before:.4f} -> not measured"
+            checked.append(GateResult(f"tolerance {name}", False, detail))
+            continue
         loss = after - before if name in LESS_IS_BETTER else before - after
         detail = f"{before:.4f} -> {after:.4f}, at most {allowed:g} worse"
         # A loss of just so much must not fail for the last bit of a float.
@@ -453,7 +461,7 @@ def find_side(
     """
     path = Path(named)
     if path.suffix == ".json" or path.is_file():
-        return side_of_file(path, suite=suite)
+        return side_of_file(path, suite=suite, arm=arm)
     return side_of_run(store, find_run(store, named, suite=suite, arm=arm))
 
 

@@ -49,6 +49,27 @@ REFERENCE_PRICE = Price(input_per_million_usd=2.5, output_per_million_usd=10.0)
 """What the reference frontier is said to cost, so that savings can be told: a usual list price."""
 
 
+def chosen(suite: Suite, options: ExecutionOptions) -> Sequence[Scenario]:
+    """The scenarios of a suite that a run with these options is about.
+
+    Raises:
+        ConfigError: The suite's data cannot be used.
+    """
+    parts = options.parts if options.parts is not None else default_parts(suite)
+    return list(options.selection.choose(iter_scenarios(suite, parts=parts)))
+
+
+def planned(
+    scenarios: Sequence[Scenario], options: ExecutionOptions
+) -> tuple[tuple[Scenario, int], ...]:
+    """Scenarios with each of their epochs, in the order in which they run."""
+    return tuple(
+        (scenario, epoch)
+        for scenario in scenarios
+        for epoch in range(options.epochs or scenario.epochs)
+    )
+
+
 class Execution:
     """A suite run that is ready to go.
 
@@ -93,15 +114,8 @@ class Execution:
         self._settings = settings
         self._store = store
         self._options = options
-        chosen = options.parts if options.parts is not None else default_parts(suite)
-        if scenarios is None:
-            scenarios = list(options.selection.choose(iter_scenarios(suite, parts=chosen)))
-        self.scenarios: Sequence[Scenario] = scenarios
-        self.planned = tuple(
-            (scenario, epoch)
-            for scenario in self.scenarios
-            for epoch in range(options.epochs or scenario.epochs)
-        )
+        self.scenarios = chosen(suite, options) if scenarios is None else scenarios
+        self.planned = planned(self.scenarios, options)
         self._shape = shape_of(suite, settings, options)
         self._took_up: dict[Key, Finished] = {}
         if resumed is not None:

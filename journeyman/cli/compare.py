@@ -57,7 +57,8 @@ def compare(
 
     with open_store(store) as opened:
         second = find_side(opened, other, suite=suite)
-        first = find_side(opened, base, suite=suite or second.suite)
+        arm = second.arm if base == "blessed" else None  # each arm has a baseline of its own
+        first = find_side(opened, base, suite=suite or second.suite, arm=arm)
     if first.suite != second.suite:
         raise ConfigError(
             f"{base!r} is a run of suite {first.suite!r} and {other!r} one of {second.suite!r}: "

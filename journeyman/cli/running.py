@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -12,7 +14,8 @@ from journeyman.cli.execute import drive, prepare
 from journeyman.cli.figures import render, render_comparison, render_verdict
 from journeyman.cli.jobs import Job, planned_jobs, resumed_jobs
 from journeyman.cli.repairs import compare_repairs, render_repairs
-from journeyman.graph.settings import Settings, load_settings
+from journeyman.graph.settings import load_settings
+from journeyman.models.errors import ConfigError
 from journeyman.scenarios.comparing import (
     Comparison,
     Side,
@@ -23,7 +26,7 @@ from journeyman.scenarios.comparing import (
     lines_of,
     parse_tolerances,
 )
-from journeyman.scenarios.datasets import default_parts, iter_scenarios
+from journeyman.scenarios.execution import Execution, chosen, planned
 from journeyman.scenarios.gates import GateResult, Verdict
 from journeyman.scenarios.report_files import (
     RunReport,
@@ -36,8 +39,6 @@ from journeyman.traces.store import Store
 
 if TYPE_CHECKING:
     from journeyman.scenarios.assembly import Staff
-    from journeyman.scenarios.execution import Execution
-    from journeyman.scenarios.scenario import Scenario
 
 
 def run_suites(asked: Asked) -> ExitCode:
@@ -51,6 +52,8 @@ def run_suites(asked: Asked) -> ExitCode:
     for target in targets:
         check_target(target)
     tolerances = parse_tolerances(asked.tolerances)
+    if tolerances and asked.baseline is None:
+        raise ConfigError("--tolerance needs a run to compare with; give --baseline, too.")
     settings = load_settings()
     resuming = asked.resume is not None or asked.retry_errors is not None
     with data_only(wanted=asked.json) as out:
@@ -64,7 +67,7 @@ def run_suites(asked: Asked) -> ExitCode:
                 jobs = resumed_jobs(asked, settings, opened)
             if asked.dry_run:
                 return _dry_run(jobs, out if asked.json else None)
-            command = _Command(asked, settings, opened, tolerances, out if asked.json else None)
+            command = _Command(asked, opened, tolerances, out if asked.json else None)
             command.run(jobs)
         command.finish(targets)
         return command.code
@@ -75,7 +78,6 @@ class _Command:
     """One command on its way through its runs."""
 
     asked: Asked
-    settings: Settings
     store: Store
     tolerances: Mapping[str, float]
     out: TextIO | None
@@ -121,8 +123,7 @@ class _Command:
         if not self.done and not self.interrupted:
             talk("Nothing matched; see the suite's data sets, and -k, --tag, --id and --part.")
         if self.interrupted or any(run.status == "stopped" for run in self.done):
-            where = f" --store {self.asked.store}" if self.asked.store else ""
-            talk(f"Go on with: journeyman run --resume latest{where}")
+            talk(f"Go on with: journeyman run --resume latest{self._where}")
 
     @property
     def code(self) -> ExitCode:
@@ -143,11 +144,20 @@ class _Command:
                 return code
         return ExitCode.PASSED
 
+    @property
+    def _where(self) -> str:
+        """The option that has other commands look into the same store."""
+        return f" --store {shlex.quote(self.asked.store)}" if self.asked.store else ""
+
     def _baseline(self, job: Job) -> Side | None:
         """The run to compare with; found before this one, which would be the latest itself."""
         if self.asked.baseline is None:
             return None
-        return find_side(self.store, self.asked.baseline, suite=job.suite.name, arm=job.options.arm)
+        named, arm = self.asked.baseline, job.options.arm
+        side = find_side(self.store, named, suite=job.suite.name, arm=arm)
+        # A slip in a figure's name is told now, and not once everything is paid for.
+        check_tolerances(side, side.figures, self.tolerances)
+        return side
 
     def _describe(self, job: Job, execution: Execution) -> None:
         if self.out is not None:
@@ -164,6 +174,8 @@ class _Command:
         verdict = execution.verdict()
         if comparison is not None and not self.interrupted:
             verdict = self._with_baseline(execution, comparison)
+        was_open = job.resumed is not None and job.resumed.record.status != verdict.status
+        if not self.interrupted and (comparison is not None or was_open):
             execution.settle(verdict)
         done = RunReport(
             execution.id,
@@ -212,8 +224,7 @@ class _Command:
         if done.comparison is not None:
             say(f"\n{render_comparison(done.comparison)}")
         say(f"\n{render_verdict(done)}")
-        where = f" --store {self.asked.store}" if self.asked.store else ""
-        talk(f"\nOn record in {self.store.name}; `journeyman traces list{where}` shows it.")
+        talk(f"\nOn record in {self.store.name}; `journeyman traces list{self._where}` shows it.")
 
 
 _CODES = {
@@ -248,12 +259,16 @@ def _arms(runs: Sequence[RunReport]) -> list[Comparison]:
 
 
 def _dry_run(jobs: Sequence[Job], out: TextIO | None) -> ExitCode:
-    """List what would run."""
+    """List what would run; of a run that is resumed, what is left."""
     num = 0
     for job in jobs:
-        for scenario in _chosen(job):
+        scenarios = chosen(job.suite, job.options)
+        pairs = planned(scenarios, job.options)
+        finished = job.resumed.matching(pairs) if job.resumed is not None else {}
+        left = Counter(one.id for one, epoch in pairs if (one.id, epoch) not in finished)
+        for scenario in (one for one in scenarios if left[one.id]):
             num += 1
-            epochs = job.options.epochs or scenario.epochs
+            epochs = left[scenario.id]
             if out is not None:
                 emit(
                     {
@@ -273,9 +288,3 @@ def _dry_run(jobs: Sequence[Job], out: TextIO | None) -> ExitCode:
                 say(f"{job.suite.name}  {scenario.id}{times}{tags}")
     talk(f"{num} scenarios would run; without --dry-run they do.")
     return ExitCode.PASSED if num else ExitCode.NOTHING
-
-
-def _chosen(job: Job) -> list[Scenario]:
-    parts = job.options.parts
-    parts = parts if parts is not None else default_parts(job.suite)
-    return list(job.options.selection.choose(iter_scenarios(job.suite, parts=parts)))

@@ -11,6 +11,7 @@ import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -463,3 +464,39 @@ def test_two_suites_of_one_name_are_refused_together(tmp_path: Path) -> None:
     done = journeyman(tmp_path, "run", ".", "--arm", "student-only")
     assert done.returncode == 2
     assert "are both named 'echoes'" in done.stderr
+
+
+def test_a_figure_that_no_run_has_is_told_before_the_run(tmp_path: Path) -> None:
+    write_echoes(tmp_path, GOOD)
+    alone = journeyman(tmp_path, *ALONE, "--tolerance", "pass_rate=0.1")
+    assert alone.returncode == 2
+    assert "give --baseline, too" in alone.stderr
+    journeyman(tmp_path, *ALONE, "--label", "before")
+    wrong = journeyman(tmp_path, *ALONE, "--baseline", "before", "--tolerance", "pas_rate=0.1")
+    assert wrong.returncode == 2
+    assert "unknown figure 'pas_rate'" in wrong.stderr
+    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+        assert len(store.suite_runs()) == 1
+
+
+def test_a_run_that_was_killed_after_its_last_result_is_ended_when_resumed(tmp_path: Path) -> None:
+    write_echoes(tmp_path, GOOD)
+    journeyman(tmp_path, *ALONE)
+    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+        (run,) = store.suite_runs()
+        store.write([replace(run, status="running", ended_at=None, num_passed=0)])
+    assert journeyman(tmp_path, "bless", "latest").returncode == 2
+    assert journeyman(tmp_path, "run", "--resume", "latest").returncode == 0
+    assert journeyman(tmp_path, "bless", "latest").returncode == 0
+    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+        (run,) = store.suite_runs()
+        assert (run.status, run.num_passed) == ("passed", 2)
+        assert run.ended_at is not None
+
+
+def test_a_dry_run_of_what_is_left_lists_what_is_left(tmp_path: Path) -> None:
+    path = write_echoes(tmp_path, GOOD)
+    journeyman(tmp_path, *ALONE)
+    path.write_text(path.read_text() + said("c", "three"))
+    done = journeyman(tmp_path, "run", "--resume", "latest", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "echoes  c\n")

@@ -117,6 +117,15 @@ def test_figures_may_lose_what_they_are_allowed_and_no_more() -> None:
     assert [gate.passed for gate in kept] == [True, False]
     with pytest.raises(ConfigError, match="known are escalation_rate, pass_rate"):
         check_tolerances(base, now, {"pass": 0.1})
+    (unmeasured,) = check_tolerances(base, {}, {"pass_rate": 0.5})
+    assert (unmeasured.passed, unmeasured.detail) == (False, "0.9000 -> not measured")
+
+
+def test_measured_rows_that_were_not_run_are_no_losses() -> None:
+    rows = [f"m{n}" for n in range(10)]
+    after = dict.fromkeys(rows[:9], "skipped") | {"m9": "failed"}
+    found = compare(side(**dict.fromkeys(rows, "passed")), side(**after))
+    assert {one.change for one in found.regressions} == {"missing"}
 
 
 @pytest.mark.parametrize("written", ["pass_rate", "=1", "a=-1", "a=nan", "a=b"])
@@ -140,3 +149,9 @@ def test_a_report_of_several_runs_needs_to_be_told_which(tmp_path: Path) -> None
     path.write_text(json.dumps({"format": "journeyman-report", "version": 1, "runs": []}))
     with pytest.raises(ConfigError, match="holds 0 runs"):
         side_of_file(path)
+    run = {"label": None, "suite": "s", "scenarios": [], "selection": None, "summary": {}}
+    runs = [{**run, "arm": arm} for arm in ("system", "student-only")]
+    path.write_text(json.dumps({"format": "journeyman-report", "version": 1, "runs": runs}))
+    with pytest.raises(ConfigError, match="holds 2 runs of suite 's'"):
+        side_of_file(path, suite="s")
+    assert side_of_file(path, suite="s", arm="student-only").arm == "student-only"
