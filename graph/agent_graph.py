@@ -443,6 +443,8 @@ def _attempt_to_state(attempt: Attempt) -> dict[str, Any]:
 
 def _occurrence(state: AgentState, context: Context) -> str:
     """What tells this occurrence of a task from another; suites draw the same tasks each time."""
+    if "occurrence" in state["task"]:
+        return state["task"]["occurrence"]
     if context.scenario_id is not None:
         return f"{context.scenario_id}/{context.epoch}/{state['task']['id']}"
     return f"{state['run']['run_id']}/{state['task']['id']}"

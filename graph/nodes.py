@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import Runtime, get_runtime
@@ -69,6 +69,14 @@ class Step:
         self.context = given if isinstance(given, Context) else Context()
         self.configurable: Mapping[str, Any] = (config or {}).get("configurable", {})
         self._writer = runtime.stream_writer if runtime is not None else None
+
+    @classmethod
+    def outside(cls, context: Context) -> Self:
+        """A step of nodes that run without a graph around them: nobody listens."""
+        step = cls.__new__(cls)
+        step.context, step.configurable = context, {}
+        step._writer = None  # noqa: SLF001  # its own
+        return step
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Stream one event to whoever listens on `stream_mode="custom"`."""

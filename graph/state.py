@@ -79,12 +79,17 @@ class Context:
 
 
 class Envelope(TypedDict):
-    """A task on its way: validated, named, keyed by content."""
+    """A task on its way: validated, named, keyed by content.
+
+    `occurrence` tells this occurrence of the task from others where audits must be drawn alike each
+    time that it comes; without it the run and the id do.
+    """
 
     id: str
     agent: str
     key: str
     input: dict[str, Any]
+    occurrence: NotRequired[str]
 
 
 class RunInfo(TypedDict):

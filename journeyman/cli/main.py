@@ -14,6 +14,7 @@ import typer
 
 from journeyman.cli import (
     ask,
+    batch,
     compare,
     config,
     curve,
@@ -73,6 +74,7 @@ app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("compare")(compare.compare)
 app.command("bless")(compare.bless)
 app.command("validate")(validate.validate)
