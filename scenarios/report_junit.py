@@ -1,7 +1,8 @@
 """Suite runs as JUnit XML, for whatever shows test results.
 
-One test case for each scenario, over its epochs, and one for each gate. A row that is measured
-only is never a failure: whether it was right stands in its output.
+One test case for each scenario, over its epochs, one for each gate, and one for the run itself
+where it came to no verdict: it was stopped or broken off, or tasks stayed open. A row that is
+measured only is never a failure: whether it was right stands in its output.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from journeyman.scenarios.report_files import RunReport
 
 # What XML 1.0 cannot hold in any form.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MOST = 20
 
 
 def to_junit(runs: Sequence[RunReport]) -> str:
@@ -42,6 +44,12 @@ def _suite(run: RunReport) -> TestSuite:
         suite.add_testcase(_case(run, line))
     for gate in run.verdict.gates:
         suite.add_testcase(_gate(run, gate))
+    if run.status in ("error", "interrupted", "stopped"):
+        case = TestCase("run", legal(run.name), 0)
+        case.result = [
+            Error(legal("; ".join(run.verdict.reasons[:_MOST]) or run.status), run.status)
+        ]
+        suite.add_testcase(case)
     return suite
 
 

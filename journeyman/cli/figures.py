@@ -41,7 +41,7 @@ def render(report: Report, *, reference: bool) -> str:
     if report.errors:
         listed = "\n".join(f"  {name}: {error}" for name, error in report.errors[:10])
         blocks.append(f"{len(report.errors)} scenarios ended in an error:\n{listed}")
-    return "\n\n".join(blocks)
+    return harmless("\n\n".join(blocks))
 
 
 def render_pair(before: Report, after: Report, *, max_error: float) -> str:

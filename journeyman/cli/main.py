@@ -7,6 +7,7 @@ and `doctor` start fast. Data goes to stdout, talk to stderr.
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -141,12 +142,19 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line and exit code 2."""
+    """Run the command line.
+
+    Errors of ours are one line and exit code 2. Any other keeps its traceback and is exit code 3:
+    Python's own 1 would say that a scenario failed.
+    """
     try:
         app(prog_name="journeyman")  # also where it is started as a module: completion goes by it
     except JourneymanError as error:
         complain(f"journeyman: {error}")
         sys.exit(ExitCode.USAGE)
+    except Exception:  # noqa: BLE001  # nothing is hidden: it is told with its traceback
+        traceback.print_exc()
+        sys.exit(ExitCode.ERROR)
     except SystemExit as end:
         if end.code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
             complain("journeyman: interrupted; what was finished is kept.")

@@ -83,14 +83,23 @@ def walk(command: Any = None, path: tuple[str, ...] = ("journeyman",)) -> Iterat
 
 
 def parts_of(help_text: str) -> tuple[str, list[str], list[str]]:
-    """A help text taken apart: first sentence, examples, and what follows as paragraphs."""
+    """A help text taken apart: first sentence, examples, and what follows as paragraphs.
+
+    What is set in under another heading than `Examples:`, such as exit codes, becomes a list.
+    """
     paragraphs = [part.strip("\n") for part in re.split(r"\n\s*\n", help_text.strip())]
     examples: list[str] = []
     rest: list[str] = []
+    heading = EXAMPLES
     for part in paragraphs[1:]:
-        if part.strip() != EXAMPLES:
-            # What is set in stands under the examples, the way docstrings are written here.
-            (examples if part.startswith(" ") else rest).append(part.strip())
+        text = part.strip()
+        if not part.startswith(" "):
+            heading = text if text.endswith(":") else ""
+            rest += [text] if text != EXAMPLES else []
+        elif heading == EXAMPLES:
+            examples.append(text)
+        else:
+            rest.append(f"- {text}")
     return paragraphs[0], examples, rest
 
 

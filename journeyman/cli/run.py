@@ -176,7 +176,8 @@ def run(
 
       2  usage, settings or suite.
 
-      3  a scenario ended in an error, the frontier left tasks open, or its key was rejected.
+      3  a scenario ended in an error, the frontier left tasks open, or its key was rejected; or
+      Journeyman itself failed, which it tells with a traceback.
 
       4  stopped by a limit.
 
@@ -184,8 +185,8 @@ def run(
 
       130  interrupted.
 
-      Rows of data sets without assertions are measurements: they are reported with intervals and
-      fail a run only through a gate, --min-pass-rate or --baseline.
+    Rows of data sets without assertions are measurements: they are reported with intervals and
+    fail a run only through a gate, --min-pass-rate or --baseline.
     """
     from journeyman.cli.running import run_suites
 

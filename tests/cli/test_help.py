@@ -54,3 +54,8 @@ def test_commands_that_give_data_can_give_json() -> None:
         and not any("--json" in each.opts for each in command.params)
     ]
     assert lacking == []
+
+
+def test_what_stands_under_another_heading_is_no_example() -> None:
+    help_text = "First.\n\nExamples:\n\n  journeyman run\n\nExit codes:\n\n  0  passed.\n\nMore."
+    assert parts_of(help_text)[1:] == (["journeyman run"], ["Exit codes:", "- 0  passed.", "More."])

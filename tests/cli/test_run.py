@@ -500,3 +500,26 @@ def test_a_dry_run_of_what_is_left_lists_what_is_left(tmp_path: Path) -> None:
     path.write_text(path.read_text() + said("c", "three"))
     done = journeyman(tmp_path, "run", "--resume", "latest", "--dry-run")
     assert (done.returncode, done.stdout) == (0, "echoes  c\n")
+
+
+def test_a_report_for_ci_tells_a_run_without_a_verdict(tmp_path: Path) -> None:
+    """Whoever reads the file alone must not take a run that was stopped for one that passed."""
+    write_echoes(tmp_path, GOOD)
+    done = journeyman(tmp_path, *ALONE, "--max-time", "0", "--report", "junit=out.xml")
+    assert done.returncode == 4
+    (case,) = ET.parse(tmp_path / "out.xml").getroot().iter("testcase")
+    (error,) = case
+    assert (case.get("name"), error.tag, error.get("type")) == ("run", "error", "stopped")
+    assert "--max-time" in str(error.get("message"))
+
+
+def test_a_bug_of_ours_is_no_failure_of_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("journeyman.cli.running.run_suites", broken)
+    done = journeyman(tmp_path, "run")
+    assert done.returncode == 3
+    assert "RuntimeError: a bug" in done.stderr
