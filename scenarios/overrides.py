@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from journeyman.graph.settings import Settings
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.spec import SuiteSpec
-from journeyman.scenarios.suite import Suite
+from journeyman.scenarios.suite import Suite, problems_of
 
 _SUITE_KEYS = frozenset({"agents", "defaults", "gate", "metric"})
 
@@ -59,20 +59,23 @@ def set_suite(suite: Suite, written: Iterable[str]) -> Suite:
         ConfigError: A key is unknown, or its value wrong.
     """
     data = suite.spec.model_dump(by_alias=True, exclude_unset=True)
-    changed = False
+    is_same = True
     for one in written:
         parts, value = parse_set(one)
         if parts[0] in _SUITE_KEYS:
             _put(data, parts, value)
-            changed = True
-    if not changed:
+            is_same = False
+    if is_same:
         return suite
     try:
-        return replace(suite, spec=SuiteSpec.model_validate(data))
+        changed = replace(suite, spec=SuiteSpec.model_validate(data))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"--set {where}: {first['msg']}.", path=suite.path, key=where) from error
+    for problem in problems_of(changed):
+        raise ConfigError(f"With what --set changes: {problem}", path=suite.path) from problem
+    return changed
 
 
 def _assigned(model: Any, parts: tuple[str, ...], value: Any, written: str) -> Any:

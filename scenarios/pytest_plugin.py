@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,8 @@ class SuiteFile(pytest.File):
         super().__init__(**how)
         self._execution: Execution | None = None
         self._failure: Exception | None = None
+        self.verdicts: Mapping[str, ScenarioVerdict] = {}
+        """Each scenario over its epochs, by id, once the suite was run."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """An item for each scenario that says what must hold, and one for the gates."""
@@ -112,7 +114,7 @@ class SuiteFile(pytest.File):
         Raises:
             SuiteFailed: It could not be run.
         """
-        if self._failure is not None:
+        if self._failure is not None:  # what failed once is not paid for again by every item
             raise self._failure
         if self._execution is None:
             from journeyman.models.errors import JourneymanError
@@ -122,6 +124,10 @@ class SuiteFile(pytest.File):
             except JourneymanError as error:
                 self._failure = SuiteFailed(str(error))
                 raise self._failure from error
+            except Exception as error:
+                self._failure = error
+                raise
+            self.verdicts = {one.scenario_id: one for one in self._execution.report.verdicts}
         return self._execution
 
     def _run(self) -> Execution:
@@ -200,9 +206,9 @@ class ScenarioItem(_SuiteItem):
 
     def _verdict(self) -> ScenarioVerdict:
         execution = self.parent.executed()
-        for verdict in execution.report.verdicts:
-            if verdict.scenario_id == self.name:
-                return verdict
+        verdict = self.parent.verdicts.get(self.name)
+        if verdict is not None:
+            return verdict
         stop = execution.stop.reason if execution.stop is not None else "the run ended before it"
         raise SuiteFailed(f"not run: {stop}")
 

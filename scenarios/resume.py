@@ -7,7 +7,7 @@ results is the same. Knows how to read the record, not how to run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from journeyman.graph.settings import Settings
@@ -100,16 +100,23 @@ class Resumed:
             )
 
     def matching(self, planned: Iterable[tuple[Scenario, int]]) -> dict[Key, Finished]:
-        """The results that hold, of those that are planned."""
+        """The results that hold, of those that are planned, in the light of the suite as it is now.
+
+        What shapes no result may have changed since: tags, the pass rule, whether a failure is
+        expected. A scenario that was skipped is none that was run.
+        """
         found: dict[Key, Finished] = {}
         hashes: dict[str, str] = {}
         for scenario, epoch in planned:
             one = self.finished.get((scenario.id, epoch))
-            if one is None:
+            if one is None or one.status == "skipped":
                 continue
-            known = hashes.setdefault(scenario.id, scenario.fingerprint)
-            if one.scenario_hash == known:
-                found[one.key] = one
+            if scenario.id not in hashes:
+                hashes[scenario.id] = scenario.fingerprint
+            if one.scenario_hash == hashes[scenario.id]:
+                found[one.key] = replace(
+                    one, tags=scenario.tags, passes=scenario.passes, xfail=scenario.xfail
+                )
         return found
 
 

@@ -523,3 +523,23 @@ def test_a_bug_of_ours_is_no_failure_of_a_scenario(
     done = journeyman(tmp_path, "run")
     assert done.returncode == 3
     assert "RuntimeError: a bug" in done.stderr
+
+
+def test_a_resumed_run_is_judged_by_the_suite_as_it_is_now(tmp_path: Path) -> None:
+    scenarios = said("a", "one", expected="two") + said("b", "two", more=", skip: later")
+    path = write_echoes(tmp_path, scenarios)
+    assert journeyman(tmp_path, *ALONE).returncode == 1
+    known = said("a", "one", expected="two", more=", xfail: known") + said("b", "two")
+    path.write_text(path.read_text().replace(scenarios, known))
+    done = journeyman(tmp_path, "run", "--resume", "latest", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert [event["id"] for event in events if event["event"] == "scenario"] == ["b"]
+    assert events[-1]["scenarios"] == {"total": 2, "passed": 1, "xfailed": 1}
+
+
+def test_what_is_set_must_fit_the_suite(tmp_path: Path) -> None:
+    write_echoes(tmp_path, GOOD)
+    done = journeyman(tmp_path, *ALONE, "--set", "metric=slot_f1")
+    assert done.returncode == 2
+    assert "With what --set changes" in done.stderr
