@@ -34,6 +34,7 @@ from journeyman.cli import (
 )
 from journeyman.cli import round as rounds
 from journeyman.cli.console import ExitCode, complain, environment, voice
+from journeyman.cli.terminal import harmless
 from journeyman.models.errors import JourneymanError
 
 EXAMPLES = """Narrow sub-agents on small models you own; a frontier model when in doubt.
@@ -150,7 +151,7 @@ def main() -> None:
     try:
         app(prog_name="journeyman")  # also where it is started as a module: completion goes by it
     except JourneymanError as error:
-        complain(f"journeyman: {error}")
+        complain(harmless(f"journeyman: {error}"))
         sys.exit(ExitCode.USAGE)
     except Exception:  # noqa: BLE001  # nothing is hidden: it is told with its traceback
         traceback.print_exc()

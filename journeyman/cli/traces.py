@@ -295,27 +295,27 @@ def _print_trace(trace: RunTrace) -> None:
     run = trace.run
     say(f"run {run.id}  {run.status}  {run.started_at:%Y-%m-%d %H:%M:%S} UTC")
     if run.error_message:
-        say(f"{run.error_type}: {run.error_message}")
+        _tell(f"{run.error_type}: {run.error_message}")
     say()
     for node in trace.spans:
         _print_span(node, 0)
     for attempt in trace.attempts:
         say()
         reason = f" ({attempt.reason})" if attempt.reason else ""
-        say(f"{attempt.agent} {attempt.task_id}: {attempt.decision}{reason} -> {attempt.source}")
+        _tell(f"{attempt.agent} {attempt.task_id}: {attempt.decision}{reason} -> {attempt.source}")
         say(f"  release    {attempt.release}")
         if attempt.note:
-            say(f"  note       {attempt.note}")
-        say(f"  student    {_short(attempt.output)}")
-        say(f"  answer     {_short(attempt.answer)}")
+            _tell(f"  note       {attempt.note}")
+        _tell(f"  student    {_short(attempt.output)}")
+        _tell(f"  answer     {_short(attempt.answer)}")
         numbers = "  ".join(f"{name}={value:.3g}" for name, value in attempt.evidence.items())
-        say(f"  evidence   {numbers or 'none'}")
+        _tell(f"  evidence   {numbers or 'none'}")
         failed = [check["name"] for check in attempt.checks if not check["passed"]]
-        say(f"  checks     {'failed: ' + ', '.join(failed) if failed else 'passed'}")
+        _tell(f"  checks     {'failed: ' + ', '.join(failed) if failed else 'passed'}")
     for escalation in trace.escalations:
         agreed = {True: "agrees", False: "differs", None: "unknown"}[escalation.agreement]
         say()
-        say(
+        _tell(
             f"escalation {escalation.agent}: {escalation.status} by {escalation.frontier_model}, "
             f"{money(escalation.cost_microusd)}, student {agreed}"
         )
@@ -325,9 +325,14 @@ def _print_span(node: SpanNode, depth: int) -> None:
     span = node.span
     name = "  " * depth + span.name
     mark = "" if span.status == "ok" else f"  {span.status}: {span.status_message}"
-    say(f"{name:<46} {span.duration_ms:>9.1f} ms{mark}")
+    _tell(f"{name:<46} {span.duration_ms:>9.1f} ms{mark}")
     for child in node.children:
         _print_span(child, depth + 1)
+
+
+def _tell(text: str) -> None:
+    """Say what models, users and servers wrote, which a terminal must not take for orders."""
+    say(harmless(text))
 
 
 def _short(value: Any, limit: int = 160) -> str:

@@ -278,6 +278,12 @@ def test_traces_are_found_by_what_was_said(folder: Path, store: Store) -> None:
     assert journeyman(folder, "traces", "search", "mackerel").returncode == 5
 
 
+def test_what_was_said_gives_the_terminal_no_orders(folder: Path, store: Store) -> None:
+    run = record(store, "hello", answer="a\x9b2Jb\u202ec")
+    shown = journeyman(folder, "traces", "show", run).stdout
+    assert "a\\x9b2Jb\\u202ec" in shown
+
+
 def test_two_runs_are_shown_side_by_side(folder: Path, store: Store) -> None:
     first = record(store, "same", answer={"total": 1}, source="student")
     second = record(store, "same", answer={"total": 2}, source="frontier")
