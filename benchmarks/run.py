@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import (
+    batch,
     drift,
     graph_cost,
     repair,
@@ -34,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[], list[str]]] = {
     "routing": routing.measure,
     "suites": suites.measure,
     "serving": serving.measure,
+    "batch": batch.measure,
     "drift": drift.measure,
     "training": training.measure,
 }

@@ -82,8 +82,8 @@ class Bulk:
                 occurrence=f"{self._job}/{number}",
             ),
             "run": RunInfo(
-                run_id=new_trace_id(),
-                span_id=new_span_id(),
+                run_id="",  # named when it is finished, if it is to be on record
+                span_id="",
                 started_at=time.time(),
                 epoch=self._context.epoch,
                 tags=list(self._context.tags),
@@ -112,6 +112,8 @@ class Bulk:
         accepted = self.is_accepted(state)
         recorded = self._recorded == "all" or (self._recorded == "escalations" and not accepted)
         nodes = self._on_record if recorded else self._silent
+        if recorded or not accepted:
+            state["run"] = {**state["run"], "run_id": new_trace_id(), "span_id": new_span_id()}
         update = await (nodes.accept if accepted else nodes.escalate)(state, self._step)
         task_id = state["task"]["id"]
         answer = Answer.model_validate(update["done"][task_id])

@@ -405,13 +405,3 @@ def test_exit_codes_tell_errors_and_limits(tmp_path: Path) -> None:
     code, _, told = finished(journeyman(tmp_path, "out.jsonl", *AGENT))
     assert code == 2
     assert told.startswith("journeyman: 'out.jsonl' is there already")
-
-
-def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
-    from journeyman.scenarios.batch_journal import BatchJournal
-
-    with (
-        BatchJournal(tmp_path / "out.jsonl", {}),
-        pytest.raises(ConfigError, match="Another process is writing"),
-    ):
-        BatchJournal(tmp_path / "out.jsonl", {})
