@@ -1,15 +1,17 @@
-"""The command line as people and scripts use it: real commands in real processes."""
+"""The command line as people and scripts use it; what a closed pipe does, in a real process."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli.inside import journeyman
+from tests.scenarios.scripted import said, write_echoes
 
 SUITE = """
 version: 1
@@ -25,21 +27,6 @@ scenarios:
   - {id: two, input: "potting soil and tulips please", expected: [garden]}
   - {id: three, input: "a cordless drill", expected: [tools]}
 """
-
-
-def journeyman(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "journeyman", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, **(environment or {})},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +130,10 @@ def test_settings_with_an_unknown_key_are_refused_with_file_and_key(tmp_path: Pa
     assert "journeyman.toml" in done.stderr
 
 
-def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+def test_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "journeyman.toml").write_text("store = 'a.db'\n", encoding="utf-8")
-    other = {"JOURNEYMAN_STORE": str(tmp_path / "b.db")}
-    assert journeyman(tmp_path, "db", "migrate", environment=other).returncode == 0
+    monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "b.db"))
+    assert journeyman(tmp_path, "db", "migrate").returncode == 0
     assert (tmp_path / "b.db").exists()
     assert not (tmp_path / "a.db").exists()
 
@@ -165,60 +152,22 @@ def test_nothing_matched_has_its_own_exit_code(tmp_path: Path) -> None:
     assert done.returncode == 5
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["demo"],
-        ["ask"],
-        ["run"],
-        ["traces", "list"],
-        ["traces", "show"],
-        ["db", "status"],
-        ["doctor"],
-    ],
-)
-def test_every_commands_help_has_examples(command: list[str], tmp_path: Path) -> None:
-    done = journeyman(tmp_path, *command, "--help")
-    assert done.returncode == 0
-    assert "Examples:" in done.stdout
-
-
-def start_long_run(folder: Path) -> subprocess.Popen[str]:
-    """A run that would take long, up to its first result."""
-    text = SUITE.replace("metric: accuracy", "metric: accuracy\ndefaults: {epochs: 100}")
-    (folder / "long.yaml").write_text(text, encoding="utf-8")
-    command = ["run", "long.yaml", "--json", "--latency-ms", "300", "--jobs", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "journeyman", *command],
-        cwd=folder,
+def test_a_reader_that_leaves_early_ends_the_run(tmp_path: Path) -> None:
+    write_echoes(tmp_path, "".join(said(f"s{n}", f"w{n}") for n in range(300)))
+    with subprocess.Popen(
+        [sys.executable, "-m", "journeyman", "run", "echoes.yaml", "--json", "-j", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "ECHO_SECONDS": "0.1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith('{"event": "scenario"')
-    return process
-
-
-def test_ctrl_c_ends_a_run_and_keeps_what_was_finished(tmp_path: Path) -> None:
-    process = start_long_run(tmp_path)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told.endswith("journeyman: interrupted; what was finished is kept.\n")
-    assert told.startswith("Stopped after ")
-    listed = journeyman(tmp_path, "traces", "list", "--status", "ok", "--json")
-    assert listed.stdout
-
-
-def test_a_reader_that_leaves_early_ends_the_run(tmp_path: Path) -> None:
-    process = start_long_run(tmp_path)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    with process.stderr as stderr:
-        assert process.wait(timeout=60) == 1
-        assert "Traceback" not in stderr.read()
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline().startswith('{"event": "scenario"')
+        running.stdout.close()
+        assert running.wait(timeout=60) == 1
+        assert "Traceback" not in running.stderr.read()
 
 
 def test_a_status_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "journeyman run --resume latest" in err
+    assert err.endswith("journeyman: interrupted; what was finished is kept.\n")
     assert "Traceback" not in err
     assert "interrupted" in out
     with Store.open(tmp_path / ".journeyman/traces.db") as store:
