@@ -136,10 +136,11 @@ async def run_batch(
     """
     options = options or BatchOptions()
     is_parquet(target)  # a mistake in its name should not cost a job first
+    # Before models are loaded: nobody should wait for those to hear of a wrong path.
+    scan = await asyncio.to_thread(row_file(source, Columns()).scan)
     built = agent.build(settings) if isinstance(agent, AgentSource) else agent
     keep_key = options.key is not None and takes(built, options.key)
     rows = row_file(source, Columns(options.key, options.text, keep_key))
-    scan = await asyncio.to_thread(rows.scan)
     where = str(store if store is not None else settings.store)
     with Store.open(where) as opened:
         asked = _frontier(options, settings, opened, frontier)

@@ -82,7 +82,7 @@ import sys
 
 EXTRAS = {
     "accelerate", "bm25s", "datasets", "datasette", "datasketch", "filelock", "gguf", "matplotlib",
-    "opentelemetry", "peft", "pydantic_evals", "junitparser", "safetensors",
+    "opentelemetry", "peft", "pyarrow", "pydantic_evals", "ray", "junitparser", "safetensors",
     "sentence_transformers", "sklearn", "Stemmer", "tokenizers", "torch", "transformers", "trl",
     "xgrammar",
 }

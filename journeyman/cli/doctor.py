@@ -41,6 +41,7 @@ EXTRAS = {
     "suites": ("pydantic-evals", "junitparser"),
     "postgres": ("psycopg",),
     "vllm": ("vllm",),
+    "batch": ("pyarrow",),
     "ray": ("ray",),
 }
 """Packages that show whether an extra is there. Only `local` is what the embedded default needs."""

@@ -19,7 +19,7 @@ from tests.scenarios.bills import Bills
 
 HERE = Path(__file__).parent
 
-NUM_ROWS = 6_000
+NUM_ROWS = 5_000
 
 
 def test_an_agent_that_is_there_already_cannot_go_to_other_processes(tmp_path: Path) -> None:
