@@ -6,12 +6,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 VLLM   ?= .venv-vllm
+NEXT   ?= .venv-datasette-next
 # Tests run side by side, a file in one process; each process computes on one core.
 JOBS   ?= 2
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sandbox postgres vllm demo test test-postgres test-fast test-serving schema lint bench clean
+.PHONY: help install sandbox postgres browser vllm demo view test test-postgres test-fast test-serving test-viewer-next schema lint docs bench clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +51,22 @@ postgres:
 	    echo "  sudo apt-get install postgresql    (or your system's package of that name)"; \
 	  fi; }
 
+# The viewer's pages are looked at in Chromium, and by axe; without either those tests are skipped.
+browser: $(STAMP)
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium and npm, for the tests of the viewer in a browser."; \
+	    { apt-get update -qq && apt-get install -y -qq chromium npm; } >/dev/null || \
+	      echo "They could not be installed; tests in a browser will be skipped."; \
+	  else \
+	    echo "Tests of the viewer in a browser need Chromium and npm. Install them with:"; \
+	    echo "  sudo apt-get install chromium npm    (or your system's packages of that name)"; \
+	  fi; }
+	@test -f build/axe.min.js || ! command -v npm >/dev/null || { mkdir -p build && cd build && \
+	  npm pack --silent axe-core@4.14.1 >/dev/null && \
+	  tar -xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js && \
+	  rm axe-core-4.14.1.tgz; } || echo "axe could not be fetched; tests in a browser will be skipped."
+
 install: $(STAMP)  ## Install into .venv
 
 $(VLLM)/.installed: .ci/install-vllm
@@ -61,6 +78,9 @@ vllm: $(VLLM)/.installed  ## Install vLLM's CPU build into an environment of its
 
 demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 	@$(BIN)/journeyman demo
+
+view: $(STAMP)  ## Show what the demo did, in a browser
+	@$(BIN)/journeyman view --store .journeyman/demo.db
 
 test: $(STAMP) sandbox postgres  ## Run every test
 	$(PYTEST)
@@ -77,6 +97,16 @@ schema: $(STAMP)  ## Make the JSON Schema of suite files anew
 test-serving: $(STAMP) $(VLLM)/.installed  ## Run the tests of served students, with a real vLLM
 	JOURNEYMAN_REQUIRE_VLLM=1 $(BIN)/python -m pytest tests/serving
 
+# Datasette's coming line and what it needs beyond this one's, before everything else on the path.
+$(NEXT)/.installed: $(STAMP) Makefile
+	@rm -rf $(NEXT)
+	@$(BIN)/python -m pip install --quiet --no-deps --target $(NEXT) datasette==1.0a41 \
+	  asyncinject==0.7 sqlite-utils==4.2.1 sqlite-fts4==1.0.3
+	@touch $@
+
+test-viewer-next: $(NEXT)/.installed  ## Run the tests of the viewer on Datasette's pre-release
+	PYTHONPATH=$(NEXT) $(PYTEST) --ignore=tests/traces/viewer/test_browser.py tests/traces/viewer
+
 lint: $(STAMP)  ## Check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -90,4 +120,4 @@ bench: $(STAMP) sandbox  ## Measure speed as ratios in one run
 	$(BIN)/python benchmarks/run.py
 
 clean:  ## Remove the environment and build output
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) $(NEXT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
