@@ -1,9 +1,15 @@
-"""Time and size of the viewer's pages over a large trace store: 50,000 runs, 1,000,000 spans."""
+"""The viewer over a large trace store: 50,000 runs, 1,000,000 spans.
+
+Time and size of its pages, and what it costs whoever writes meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +23,9 @@ from tests.traces.viewer import big
 
 NUM_RUNS = int(os.environ.get("JOURNEYMAN_BENCH_RUNS", "50000"))
 NUM_ASKED = 20
+
+NUM_WRITTEN = 160
+WRITTEN_PER_SECOND = 500 / 60
 
 LIMIT_SECONDS = 0.3
 LIMIT_BYTES = 1024 * 1024
@@ -77,6 +86,41 @@ async def _ask(path: Path) -> list[str]:
     return lines
 
 
+def _write(path: Path) -> list[float]:
+    """Milliseconds until each of some runs, recorded at a steady rate, was on disk."""
+    command = [sys.executable, "-m", "tests.traces.viewer.writing", str(path), str(NUM_WRITTEN)]
+    done = subprocess.run(
+        [*command, str(WRITTEN_PER_SECOND)], capture_output=True, text=True, check=True
+    )
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert (facts["kept"], facts["trouble"]) == (NUM_WRITTEN, None)
+    taken: list[float] = facts["ms"]
+    return taken
+
+
+async def _write_and_read(path: Path) -> tuple[list[float], int]:
+    """The same while pages are asked for without a pause, and how many there were."""
+    datasette = make_datasette(Source(path, is_live=True), Options())
+    pages = list(_pages(path).values())
+    writing = asyncio.create_task(asyncio.to_thread(_write, path))
+    num_read = 0
+    while not writing.done():
+        await datasette.client.get(f"/-/journeyman{pages[num_read % len(pages)]}")
+        num_read += 1
+    return await writing, num_read
+
+
+def _live(path: Path) -> list[str]:
+    alone = _write(path)
+    beside, num_read = asyncio.run(_write_and_read(path))
+    said = [f"{NUM_WRITTEN} runs at 500 a minute; milliseconds until each was on disk"]
+    for name, taken in (("alone", alone), (f"while {num_read} pages were read", beside)):
+        ordered = sorted(taken)
+        p50, p95 = ordered[len(ordered) // 2], ordered[int(0.95 * len(ordered))]
+        said.append(f"{name:<32} p50 {p50:6.1f}  p95 {p95:6.1f}  max {ordered[-1]:6.1f}")
+    return said
+
+
 def measure() -> list[str]:
     """Lines of the report."""
     with tempfile.TemporaryDirectory() as folder:
@@ -86,4 +130,4 @@ def measure() -> list[str]:
         built = time.perf_counter() - start
         size = path.stat().st_size / 1e6
         lines = [f"{NUM_RUNS:,} runs written in {built:.0f} s, {size:,.0f} MB"]
-        return lines + asyncio.run(_ask(path))
+        return lines + asyncio.run(_ask(path)) + _live(path)
