@@ -95,7 +95,7 @@ schema: $(STAMP)  ## Make the JSON Schema of suite files anew
 	$(BIN)/python -c 'from journeyman.scenarios.schema import write_schema; write_schema()'
 
 test-serving: $(STAMP) $(VLLM)/.installed  ## Run the tests of served students, with a real vLLM
-	JOURNEYMAN_REQUIRE_VLLM=1 $(BIN)/python -m pytest tests/serving
+	JOURNEYMAN_REQUIRE_VLLM=1 $(BIN)/python -m pytest -m vllm tests/serving
 
 # Datasette's coming line and what it needs beyond this one's, before everything else on the path.
 $(NEXT)/.installed: $(STAMP) Makefile
