@@ -82,7 +82,7 @@ demo: $(STAMP) sandbox  ## Run the desk suite offline, with the embedded models
 view: $(STAMP)  ## Show what the demo did, in a browser
 	@$(BIN)/journeyman view --store .journeyman/demo.db
 
-test: $(STAMP) sandbox postgres  ## Run every test
+test: $(STAMP) sandbox postgres browser  ## Run every test
 	$(PYTEST)
 
 test-postgres: $(STAMP) postgres  ## Run the tests of the trace store again, on PostgreSQL
