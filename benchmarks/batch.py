@@ -26,10 +26,11 @@ _OPEN = ("--no-frontier", "--trust-uncertified", "--trace", "none")
 
 @dataclass(frozen=True)
 class _Run:
-    """One process: its summary (None where it was killed) and its peak memory."""
+    """One process: its summary (None where it was killed), peak memory and CPU time."""
 
     summary: dict[str, Any] | None
     peak_mb: float
+    cpu_seconds: float
 
 
 def _journeyman(
@@ -61,13 +62,17 @@ def _journeyman(
     told = process.stdout.read()
     _, _, usage = os.wait4(process.pid, 0)
     lines = told.splitlines()
-    return _Run(json.loads(lines[-1]) if lines else None, usage.ru_maxrss / 1024)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return _Run(json.loads(lines[-1]) if lines else None, usage.ru_maxrss / 1024, cpu_seconds)
 
 
 def _told(name: str, run: _Run) -> str:
     assert run.summary is not None, f"{name} did not come to its end"
     num, seconds = run.summary["finished"] - run.summary["resumed"], run.summary["seconds"]
-    return f"{name}: {num / seconds:,.0f} rows a second, peak {run.peak_mb:,.0f} MB"
+    return (
+        f"{name}: {num / seconds:,.0f} rows a second by the clock, {run.cpu_seconds:,.1f} s of CPU "
+        f"with the start, peak {run.peak_mb:,.0f} MB"
+    )
 
 
 def _write(folder: Path, num: int) -> None:

@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -155,7 +155,14 @@ class RayEngine:
 
     async def __call__(self, rows: RowFile, done: Done) -> AsyncGenerator[list[Decided], None]:
         """See `Engine`."""
-        ray = _ray(self.options)
+        with _ray(self.options) as ray:
+            async with aclosing(self._decided(ray, rows, done)) as decided:
+                async for chunk in decided:
+                    yield chunk
+
+    async def _decided(
+        self, ray: Any, rows: RowFile, done: Done
+    ) -> AsyncGenerator[list[Decided], None]:
         size = max(_STRETCH, self.num_rows // _MOST_STRETCHES)
         stretches = [
             chunk for chunk in rows.chunks(size) if chunk.start + chunk.num_rows > done.before
@@ -250,8 +257,9 @@ class Students:
             yield {"decided": [json.dumps(asdict(one), default=str) for one in decided]}
 
 
-def _ray(options: RayOptions) -> Any:
-    """Ray, connected.
+@contextmanager
+def _ray(options: RayOptions) -> Iterator[Any]:
+    """Ray, connected; a connection of the caller's own is used and stays.
 
     Raises:
         ConfigError: It is not installed, or the cluster does not answer.
@@ -261,7 +269,8 @@ def _ray(options: RayOptions) -> Any:
         import ray.data
     except ModuleNotFoundError as error:
         raise ConfigError("--engine ray needs Ray; run `pip install 'journeyman[ray]'`.") from error
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         try:
             ray.init(address=options.address, include_dashboard=False, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -270,7 +279,11 @@ def _ray(options: RayOptions) -> Any:
                 f"No Ray cluster answers at {options.address or '$RAY_ADDRESS'!r} ({told}); start "
                 "one with `ray start --head`, or leave the address out."
             ) from error
-    return ray
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     given = folder / "in.jsonl", folder / "out.jsonl", agent, Settings()
     store = folder / "traces.db"
     report = asyncio.run(run_batch(*given, options=options, store=store, on_progress=kill))
-    left = len(cluster.list_all_nodes())
+    left = len(cluster.list_all_nodes())  # the killed one is no longer among them
     told = {"killed_at": killed, "nodes": left, "rows": report.tally.num_rows}
     sys.stdout.write(json.dumps(told) + "\n")
     cluster.shutdown()

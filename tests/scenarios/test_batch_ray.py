@@ -15,6 +15,7 @@ import pytest
 from journeyman.graph.settings import Settings
 from journeyman.models.errors import ConfigError
 from journeyman.scenarios.batch import BatchOptions, run_batch
+from journeyman.scenarios.batch_agent import AgentSource
 from tests.scenarios.bills import Bills
 
 HERE = Path(__file__).parent
@@ -37,7 +38,8 @@ def test_a_node_that_dies_on_the_way_costs_no_row(tmp_path: Path) -> None:
     lines[17] = "{"  # errors go the same way
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
     local = BatchOptions(ask_frontier=False, trust_uncertified=True)
-    given = tmp_path / "in.jsonl", tmp_path / "local.jsonl", Bills(), Settings()
+    agent = AgentSource("bills.py:Bills", folder=HERE)
+    given = tmp_path / "in.jsonl", tmp_path / "local.jsonl", agent, Settings()
     asyncio.run(run_batch(*given, options=local, store=tmp_path / "traces.db"))
     done = subprocess.run(
         [sys.executable, HERE / "ray_job.py", tmp_path],
