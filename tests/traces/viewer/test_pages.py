@@ -17,6 +17,7 @@ from journeyman.traces.store import Store
 from journeyman.traces.viewer import rendering, routes
 from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.queries import runs as queries
+from journeyman.traces.viewer.queries.overview import Cost
 from journeyman.traces.viewer.questions import QUESTIONS
 from journeyman.traces.viewer.visit import Visit
 from tests.traces.viewer.conftest import SITE, Site, happened, run_id, span_id
@@ -287,3 +288,8 @@ def test_what_a_form_hands_back_is_never_cut() -> None:
             r"<textarea.*?</textarea>", template.read_text(encoding="utf-8"), re.DOTALL
         )
         assert all("|whole" in area for area in areas if "{{" in area), template.name
+
+
+def test_answers_without_a_price_are_not_told_as_savings() -> None:
+    assert Cost(spent_microusd=25, frontier_only_microusd=100.0, num_unpriced=0).saving == 0.75
+    assert Cost(spent_microusd=25, frontier_only_microusd=100.0, num_unpriced=9).saving is None

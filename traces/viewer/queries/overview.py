@@ -103,8 +103,8 @@ class Cost:
 
     @property
     def saving(self) -> float | None:
-        """Share of the frontier-only cost that was saved."""
-        if self.spent_microusd is None or not self.frontier_only_microusd:
+        """Share of the frontier-only cost that was saved; None where a price is unknown."""
+        if self.spent_microusd is None or self.num_unpriced or not self.frontier_only_microusd:
             return None
         return 1 - self.spent_microusd / self.frontier_only_microusd
 
