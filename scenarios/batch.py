@@ -18,7 +18,7 @@ from typing import Any, Literal
 from journeyman.agents.base import Agent
 from journeyman.graph.agent_graph import FrontierClient
 from journeyman.graph.batch import Bulk, Recorded
-from journeyman.graph.clients import frontier_from
+from journeyman.graph.clients import forwarder_from, frontier_from
 from journeyman.graph.settings import Settings
 from journeyman.graph.standing import TrustSource
 from journeyman.graph.state import Context
@@ -152,7 +152,7 @@ async def run_batch(
         output = {**job, "output": target.suffix.lower()}
         with (
             BatchJournal(target, output, restart=options.restart) as journal,
-            Recorder(opened) as recorder,
+            Recorder(opened, forward=forwarder_from(settings.otlp)) as recorder,
             _trusted(trust, settings, opened, built) as trusted,
         ):
             left = _left(options.max_cost_usd, journal.tally)

@@ -281,11 +281,12 @@ class _Delivery(SpanExporter):
         self._exporter = OTLPSpanExporter(address, headers=headers, timeout=timeout_seconds)
         self._is_shut = False
         self._ours = threading.local()
-        self._last_said = ""
+        self._said = ""
         for name in _TALKATIVE:
             logging.getLogger(name).addFilter(self._listen)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._said = ""
         with self.quiet():
             result = self._exporter.export(spans)
         self.is_failing = result is not SpanExportResult.SUCCESS
@@ -296,7 +297,7 @@ class _Delivery(SpanExporter):
             logger.warning(
                 "Runs go on and are on record, but spans do not reach %s: %s",
                 self.address,
-                self._last_said,
+                self._said,
             )
         return result
 
@@ -326,7 +327,7 @@ class _Delivery(SpanExporter):
     def _listen(self, record: logging.LogRecord) -> bool:
         if not getattr(self._ours, "quiet", False):
             return True  # of another exporter in this process
-        self._last_said = record.getMessage()
+        self._said = self._said or record.getMessage()  # what comes later is about retrying
         return False
 
 
