@@ -193,7 +193,8 @@ class EscalationRecord:
     Attributes:
         attempt_id: The attempt that it judges.
         student_output, frontier_output: The two answers, side by side.
-        agreement: Whether the sub-agent calls them the same answer; None where either is missing.
+        agreement: Whether the sub-agent calls them the same answer. A student that gave none is not
+            right; None where the frontier gave none, or comparing failed.
         label_source: What the answer is as a label.
         trainable: Whether the provider's terms and the redaction allow training on it.
         review_status: A person's verdict. Writing an escalation again never undoes a verdict.
