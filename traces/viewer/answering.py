@@ -47,7 +47,7 @@ def view_of(page: Page, pages: Sequence[Page]) -> View:
             shown = _refusal(page, visit) or await _answer(page, visit)
             return _response(visit, shown, pages) if isinstance(shown, Shown) else shown
         except Exception:
-            logger.exception("The viewer's page %s failed.", request.path)
+            logger.exception("The viewer's page %r failed.", request.path)
             failed = _error("This page failed", 500, "The viewer is at fault; its log says more.")
             return _response(visit, failed, pages)
 

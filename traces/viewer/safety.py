@@ -27,6 +27,7 @@ COOKIE = "journeyman_token"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Of a form: an answer that a person writes is far smaller."""
 
+_MAX_DIGITS = len(str(MAX_BODY_BYTES))
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOCAL_NAMES = {"localhost"}
 
@@ -89,9 +90,9 @@ class Safety:
         if not _is_same_origin(headers, host):
             return 403, "Refused: this request was caused by a page of another origin."
         length = headers.get("content-length", "")
-        if not length.isdigit():
+        if not length.isdecimal():
             return 411, "Refused: a request that writes must say its length."
-        if int(length) > MAX_BODY_BYTES:
+        if len(length) > _MAX_DIGITS or int(length) > MAX_BODY_BYTES:
             return 413, "Refused: the request is too large."
         return None
 
@@ -121,8 +122,8 @@ class Safety:
         if scope["method"] == "GET" and self._is_token(given):
             kept = urlencode([pair for pair in pairs if pair[0] != "token"])
             path = scope.get("raw_path") or scope["path"].encode()
-            # One slash: two would name another server.
-            target = "/" + path.decode("latin-1").partition("?")[0].lstrip("/")
+            # One slash: two would name another server, and so would a backslash for one of them.
+            target = "/" + path.decode("latin-1").partition("?")[0].lstrip("/\\")
             extra = {
                 "location": target + (f"?{kept}" if kept else ""),
                 "set-cookie": f"{COOKIE}={given}; Path=/; HttpOnly; SameSite=Lax",

@@ -18,6 +18,9 @@ from journeyman.traces.viewer.options import Options
 ROOT = "/-/journeyman"
 """Where the viewer lives; Datasette keeps `/-/` free of names of databases."""
 
+MOST = 10**12
+"""Pages and places beyond this are all the same: there are none. SQLite counts further."""
+
 ResultT = TypeVar("ResultT")
 
 
@@ -63,6 +66,14 @@ class Visit:
         """The query string, the last value of each name; names without a value are left out."""
         pairs = parse_qsl(self.request.query_string, errors="replace", max_num_fields=100)
         return {name: value.strip() for name, value in pairs if value.strip()}
+
+    def whole(self, name: str, otherwise: int) -> int:
+        """A whole number of the query string, at most `MOST`; `otherwise` where there is none."""
+        said = self.query.get(name, "")
+        if not said.isdecimal():
+            return otherwise
+        # Longer ones are not even read: Python refuses thousands of digits.
+        return min(int(said), MOST) if len(said) <= len(str(MOST)) else MOST
 
     def part(self, name: str) -> str:
         """A named part of the path, as it was before it was quoted."""

@@ -98,7 +98,8 @@ def test_counts_of_a_large_store_are_of_its_newest_runs(template: Path) -> None:
 
 
 async def test_search_takes_the_syntax_of_its_index_as_words(site: Site) -> None:
-    for words in ('"', "NOT", "a AND", "input:x", "(", "*", "^a", "-parcels", "'; DROP TABLE runs"):
+    odd = ("\0", '"', "NOT", "a AND", "input:x", "(", "*", "^a", "-parcels", "'; DROP TABLE runs")
+    for words in odd:
         assert (await site.get("/runs", params={"q": words})).status_code == 200
 
 
@@ -165,6 +166,11 @@ async def test_a_payload_is_read_in_parts_and_saved_whole(filled: Path) -> None:
     saved = await site.get(f"/payloads/{hashed}/raw")
     assert saved.headers["content-disposition"].startswith("attachment")
     assert "END" in saved.text
+
+
+@pytest.mark.parametrize("path", ["/sessions?page=", f"/runs/{run_id(7)}?page="])
+async def test_a_page_with_thousands_of_digits_is_the_last_one(site: Site, path: str) -> None:
+    assert (await site.get(path + "9" * 5_000)).status_code == 200
 
 
 async def test_a_session_shows_its_turns_in_order(site: Site) -> None:

@@ -128,7 +128,8 @@ async def test_the_token_goes_from_the_address_into_a_cookie(template: Path) -> 
         assert (await site.get("/runs", headers=headers)).status_code == 200
 
 
-async def test_the_token_leads_to_no_other_server(template: Path) -> None:
+@pytest.mark.parametrize("path", [b"//evil.example/", b"/\\evil.example/", b"/\\/evil.example/"])
+async def test_the_token_leads_to_no_other_server(template: Path, path: bytes) -> None:
     site = Site(template, token_sha256=digest_of(TOKEN))
     sent: list[dict[str, Any]] = []
 
@@ -138,8 +139,8 @@ async def test_the_token_leads_to_no_other_server(template: Path) -> None:
     scope = {
         "type": "http",
         "method": "GET",
-        "path": "//evil.example/",
-        "raw_path": b"//evil.example/",
+        "path": path.decode(),
+        "raw_path": path,
         "query_string": f"token={TOKEN}".encode(),
         "headers": [(b"host", b"localhost")],
     }

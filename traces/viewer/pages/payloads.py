@@ -15,9 +15,7 @@ from journeyman.traces.viewer.visit import Shown, Visit
 async def payload(visit: Visit) -> Shown:
     """A payload, indented where it fits one page."""
     hashed = visit.part("hash")
-    asked = visit.query.get("offset", "")
-    offset = min(int(asked), 10**12) if asked.isdecimal() else 0
-    part = await visit.read(queries.part, hashed, offset)
+    part = await visit.read(queries.part, hashed, visit.whole("offset", 0))
     if part is None:
         raise _missing(hashed)
     facts = {"hash": hashed, "part": part, "text": _readable(part), "max_chars": queries.MAX_CHARS}

@@ -17,7 +17,7 @@ async def run(visit: Visit) -> Any:
     """A run by its id; the start of an id leads to it."""
     wanted, query = visit.part("run"), visit.query
     asked = lists.Filter.of(query)
-    page = int(query["page"]) if query.get("page", "").isdecimal() else 1
+    page = visit.whole("page", 1)
     span = query.get("span")
 
     def read(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -30,7 +30,7 @@ async def run(visit: Visit) -> Any:
             "newer": newer,
             "older": older,
             "tasks": queries.tasks(connection, wanted),
-            "steps": queries.steps(connection, wanted, page=min(page, 10**6), span=span),
+            "steps": queries.steps(connection, wanted, page=page, span=span),
             "span": queries.span_of(connection, wanted, span) if span else None,
             "scores": queries.scores(connection, wanted),
             "inside": queries.inside(connection, wanted),

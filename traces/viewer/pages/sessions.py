@@ -31,5 +31,4 @@ async def session(visit: Visit) -> Shown:
 
 
 def _page(visit: Visit) -> int:
-    asked = visit.query.get("page", "")
-    return min(max(int(asked), 1), 10**6) if asked.isdecimal() else 1
+    return max(visit.whole("page", 1), 1)

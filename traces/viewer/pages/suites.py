@@ -64,7 +64,7 @@ async def suite(visit: Visit) -> Any:
     """One run, scenario by epoch; one of its scenarios in full where it is asked for."""
     wanted, query = visit.part("run"), visit.query
     asked = queries.Filter.of(query)
-    page = int(query["page"]) if query.get("page", "").isdecimal() else 1
+    page = visit.whole("page", 1)
     scenario = query.get("scenario")
 
     def read(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def suite(visit: Visit) -> Any:
         return {
             "run": run,
             "others": queries.others(connection, run),
-            "matrix": queries.matrix(connection, wanted, asked, min(page, 10**6)),
+            "matrix": queries.matrix(connection, wanted, asked, page),
             "epochs": queries.scenario(connection, wanted, scenario) if scenario else [],
         }
 

@@ -122,7 +122,8 @@ def where(asked: Filter) -> tuple[str, dict[str, Any]]:
 def match(words: str) -> str:
     """Words as a question to FTS5: all of them, the last one as it starts; never its own syntax."""
     quoted = ['"' + word.replace('"', '""') + '"' for word in words.replace("\0", " ").split()]
-    return " ".join(quoted) + "*"
+    # A star alone would be syntax; an empty text finds nothing.
+    return " ".join(quoted or ['""']) + "*"
 
 
 def listing(
