@@ -195,6 +195,12 @@ class Axis:
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 18, 34
 
+_CHAR, _ROW = 6.2, 12.0
+"""About how wide a character of a label is, and how far apart two rows of them are."""
+
+Taken = tuple[float, float, float]
+"""Where a label lies: from left to right, at which height."""
+
 
 def plot(
     lines: Sequence[Line],
@@ -228,15 +234,17 @@ def plot(
     shapes = [*_grid(x, y, at), *_axis_labels(x, y, width, height)]
     if diagonal:
         shapes.append(_segment(at((x.low, y.low)), at((x.high, y.high)), "ideal"))
+    taken: list[Taken] = []
     for value, told in marks:
         line = _segment(at((value, y.low)), at((value, y.high)), "mark")
-        shapes.append(tag("g", tag("title", told), line, _mark_text(told, at((value, y.high)))))
+        text = _mark_text(told, at((value, y.high)), taken)
+        shapes.append(tag("g", tag("title", told), line, text))
     for line_ in lines:
         ends = [(at((point[0], low)), at((point[0], high)))
                 for point, (low, high) in zip(line_.points, line_.spans, strict=False)]  # fmt: skip
         shapes.extend(_segment(low, high, f"span {line_.css}") for low, high in ends)
         shapes.extend(_line(line_, [at(point) for point in line_.points]))
-    shapes.extend(_labels(lines, at, width, bottom))
+    shapes.extend(_labels(lines, at, width, bottom, taken))
     return tag(
         "svg",
         tag("title", title),
@@ -289,20 +297,22 @@ def _line(line: Line, places: Sequence[tuple[float, float]]) -> list[Markup]:
     return shapes
 
 
-def _mark_text(told: str, top: tuple[float, float]) -> Markup:
+def _mark_text(told: str, top: tuple[float, float], taken: list[Taken]) -> Markup:
+    """What a vertical line is, above its top; below others where they lie there already."""
+    length = _CHAR * len(told)
     is_right = top[0] > _LEFT + 180
-    return tag(
-        "text",
-        told,
-        x=top[0] + (3 if not is_right else -3),
-        y=top[1] - 5,
-        text_anchor="end" if is_right else "start",
-        class_="label",
-    )
+    left = top[0] - 3 - length if is_right else top[0] + 3
+    y = top[1] - 5
+    while _lies_on(left, left + length, y, taken):
+        y += _ROW
+    taken.append((left, left + length, y))
+    return _label(told, left, length, y, is_right=is_right)
 
 
-def _labels(lines: Sequence[Line], at: Any, width: int, floor: float) -> list[Markup]:
-    """What each line is, beside one of its points; no label lies on another."""
+def _labels(
+    lines: Sequence[Line], at: Any, width: int, floor: float, taken: list[Taken]
+) -> list[Markup]:
+    """What each line is, beside one of its points; no label lies on another, or on a mark's."""
     places = sorted(
         (
             (at(line.points[round(line.label_at * (len(line.points) - 1))]), line.label)
@@ -312,27 +322,37 @@ def _labels(lines: Sequence[Line], at: Any, width: int, floor: float) -> list[Ma
         key=lambda place: place[0][1],
     )
     shapes: list[Markup] = []
-    taken: list[tuple[float, float]] = []
     for (across, down), text in places:
-        has_room = width - _RIGHT - across > 6.2 * len(text)
-        x, y = (across + 7, down + 3.5) if has_room else (across - 4, down - 7)
-        y = _free(x, y, taken, floor)
-        taken.append((x, y))
-        anchor = "start" if has_room else "end"
-        shapes.append(tag("text", text, x=x, y=y, text_anchor=anchor, class_="label"))
+        length = _CHAR * len(text)
+        has_room = width - _RIGHT - across > length + 7
+        left = across + 7 if has_room else max(across - 4 - length, _LEFT)
+        y = _free(left, left + length, down + 3.5 if has_room else down - 7, taken, floor)
+        taken.append((left, left + length, y))
+        shapes.append(_label(text, left, length, y, is_right=not has_room))
     return shapes
 
 
-def _free(x: float, y: float, taken: Sequence[tuple[float, float]], floor: float) -> float:
+def _label(text: str, left: float, length: float, y: float, *, is_right: bool) -> Markup:
+    """A text from `left` on; `is_right` sets its end, since its length is a guess."""
+    x, anchor = (left + length, "end") if is_right else (left, "start")
+    return tag("text", text, x=x, y=y, text_anchor=anchor, class_="label")
+
+
+def _free(left: float, right: float, y: float, taken: Sequence[Taken], floor: float) -> float:
     """The height nearest to `y`, inside the picture, at which no label lies yet."""
-    for step in range(40):
+    for step in range(60):
         for height in (y - 4 * step, y + 4 * step):
             is_inside = _TOP + 8 <= height <= floor - 3
-            if is_inside and not any(
-                abs(x - across) < 120 and abs(height - down) < 12 for across, down in taken
-            ):
+            if is_inside and not _lies_on(left, right, height, taken):
                 return height
     return y
+
+
+def _lies_on(left: float, right: float, y: float, taken: Sequence[Taken]) -> bool:
+    return any(
+        left < end + _CHAR and start < right + _CHAR and abs(y - height) < _ROW
+        for start, end, height in taken
+    )
 
 
 def ticks(high: float, number: int = 4) -> list[float]:

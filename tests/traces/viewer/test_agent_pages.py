@@ -261,3 +261,34 @@ def test_labels_of_lines_that_end_together_do_not_lie_on_each_other() -> None:
     heights = sorted(map(float, places))
     assert len(heights) == 4
     assert min(b - a for a, b in itertools.pairwise(heights)) >= 12
+
+
+@pytest.mark.parametrize("height", [0.0, 0.04, 0.05, 0.06, 0.25])
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
+def test_no_label_lies_on_another_however_long_it_is(height: float, place: float) -> None:
+    """The risk-coverage chart at its worst: both curves run along the target, two marks meet."""
+    lines = [
+        charts.Line(
+            name, "student", [(x / 20, height) for x in range(21)], label=name, label_at=where
+        )
+        for name, where in (
+            ("wrong among the accepted", 0.35),
+            ("accepted and wrong, of all", 0.65),
+            ("target 0.05", 1.0),
+        )
+    ]
+    marks = [(place, "certified threshold 0.912"), (place + 0.01, "what if 0.905")]
+    drawn = charts.plot(lines, charts.Axis("x"), charts.Axis("y", high=0.25), "t", marks=marks)
+    found = re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)" class="label">([^<]+)', drawn
+    )
+    assert len(found) == 5
+    boxes = []
+    for x, y, anchor, text in found:
+        length = 6 * len(text)
+        left = float(x) - (length if anchor == "end" else 0)
+        assert left >= 0
+        assert left + length <= 420
+        boxes.append((left, left + length, float(y)))
+    for (start, end, y), (left, right, other) in itertools.combinations(boxes, 2):
+        assert end <= left or right <= start or abs(y - other) >= 12
