@@ -208,11 +208,22 @@ class _Running:
         return self._own_stop
 
     async def run(self, rows: RowFile, engine: LocalEngine | RayEngine) -> BatchReport:
-        """Every row that is left, until there is a reason to stop; then the output, if all is."""
+        """Every row that is left, until there is a reason to stop; then the output, if all is.
+
+        Raises:
+            ConfigError: The input has other rows than when it was scanned.
+        """
         start, resumed = time.monotonic(), self._journal.tally.num_rows
         await self._answer(engine(rows, self._journal.done))
         seconds = time.monotonic() - start
         if self.stop is None:
+            num_rows = self._journal.tally.num_rows
+            if num_rows != self._num_rows:
+                raise ConfigError(
+                    f"{str(rows.path)!r} had {self._num_rows} rows, and {num_rows} were read: "
+                    "leave it alone while a batch reads it, and begin anew with --restart.",
+                    path=rows.path,
+                )
             await asyncio.to_thread(
                 self._journal.finish,
                 ordered=not self._options.unordered,
@@ -228,8 +239,9 @@ class _Running:
                     chunk = await anext(chunks, None)
                     if chunk is None:
                         break
-                    if chunk and await self._has_room(chunk[-1].number):
-                        await self._take(chunk)
+                    for part in _within_windows(chunk):
+                        if await self._has_room(part[-1].number):
+                            await self._take(part)
             await self._drain()
         finally:
             for task in self._open.values():
@@ -313,6 +325,18 @@ class _Running:
 
 def _escalates(one: Decided) -> bool:
     return one.state is not None and not Bulk.is_accepted(one.state)
+
+
+def _within_windows(chunk: list[Decided]) -> Iterator[list[Decided]]:
+    """A chunk in parts that fit a window: the rows an interruption left may be far apart."""
+    part: list[Decided] = []
+    for one in chunk:
+        if part and one.number - part[0].number >= WINDOW:
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
 
 
 def _line(key: Any, answer: Answer, error: str | None) -> Line:

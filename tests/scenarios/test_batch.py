@@ -27,6 +27,8 @@ from journeyman.models.errors import (
     KeyRejected,
     ModelUnavailable,
 )
+from journeyman.models.types import FrontierReply, FrontierRequest
+from journeyman.scenarios import batch, batch_engines, batch_journal
 from journeyman.scenarios.batch import BatchOptions, BatchReport, run_batch
 from journeyman.scenarios.batch_agent import AgentSource
 from journeyman.traces.store import Store
@@ -217,6 +219,56 @@ def test_broken_off_anywhere_the_output_is_the_same(tmp_path: Path, ending: str)
             break
     assert beginnings > 2
     assert cut.read_bytes() == whole.read_bytes()
+
+
+class Late(Teller):
+    """A frontier that takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def complete(self, request: FrontierRequest, *, run_id: str = "") -> FrontierReply:
+        await asyncio.sleep(self._seconds)
+        return await super().complete(request, run_id=run_id)
+
+
+def test_a_row_that_is_slow_over_two_interruptions_is_not_taken_for_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows left beside a slow one lie beyond its window, and have to wait for it."""
+    for module in (batch, batch_journal):
+        monkeypatch.setattr(module, "WINDOW", 8)
+    monkeypatch.setattr(batch_engines, "CHUNK", 4)
+    source = write(tmp_path / "in.jsonl", [f"pay {'unsure ' * (i == 0)}{i}" for i in range(40)])
+    out = tmp_path / "out.jsonl"
+    for seconds, most in ((60.0, 7), (0.5, 8)):
+
+        def stop(tally: Any, _: int, most: int = most) -> None:
+            if tally.num_rows >= most:
+                raise OSError("the disk is full")
+
+        with pytest.raises(OSError, match="full"):
+            run(source, out, frontier=Late(seconds), trust=Even(Bills(), 0.0), on_progress=stop)
+    report = run(source, out, trust=Even(Bills(), 0.0))
+    assert report.num_resumed >= 8
+    assert [row["key"] for row in read(out)] == list(range(1, 41))
+
+
+def test_an_input_that_changes_on_the_way_gives_no_output(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", texts(20))
+
+    class Meddling(Even):
+        async def standing(self, agent: Any, release: str) -> Standing:
+            write(source, texts(30))
+            return await super().standing(agent, release)
+
+    # A first chunk of its own, so that the rest is read after the change.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(batch_engines, "CHUNK", 4)
+        with pytest.raises(ConfigError, match="20 rows, and 30 were read"):
+            run(source, tmp_path / "out.jsonl", trust=Meddling(Bills()))
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_audits_are_drawn_alike_however_often_a_job_begins(tmp_path: Path) -> None:
