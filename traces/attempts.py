@@ -6,7 +6,7 @@ is `collect`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -148,15 +148,18 @@ def escalation_costs(store: Store, agent: str) -> EscalationCosts:
     return EscalationCosts(row[0], row[1], int(row[2] or 0))
 
 
+def fails_hard(checks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a hard check failed: such an answer is never accepted, however sure the head is."""
+    return any(check.get("hard", True) and not check["passed"] for check in checks)
+
+
 def _facts(row: Mapping[Any, Any]) -> AttemptFacts:
-    checks = row["checks"] or []
-    failed = any(check.get("hard", True) and not check["passed"] for check in checks)
     return AttemptFacts(
         id=row["id"],
         task_key=row["task_key"],
         # Numbers that are not finite are kept as text.
         evidence={name: float(value) for name, value in (row["evidence"] or {}).items()},
         confidence=row["confidence"],
-        is_valid=row["output_hash"] is not None and not failed,
+        is_valid=row["output_hash"] is not None and not fails_hard(row["checks"] or ()),
         created_at=row["created_at"],
     )

@@ -21,6 +21,7 @@ from journeyman.traces.reviews import find_case, review
 from journeyman.traces.store import Store
 from journeyman.traces.viewer import charts
 from journeyman.traces.viewer.intervals import wilson
+from journeyman.traces.viewer.pages import agents as pages
 from journeyman.traces.viewer.queries import agents as queries
 from tests.traces.viewer.conftest import Site
 
@@ -119,6 +120,30 @@ def test_a_person_s_verdict_beats_the_frontier_s(copied: Path, active: str) -> N
     connection.close()
     theirs = sorted((j.confidence, j.is_right, j.label_source) for j in recording.judged)
     assert sorted((a.confidence, a.is_right, a.label_source) for a in found) == theirs
+
+
+def test_an_answer_that_failed_a_hard_check_is_accepted_at_no_threshold(
+    copied: Path, active: str
+) -> None:
+    """However sure the head is of it: the curve is the replay's, and the diagram leaves it out."""
+    failed = json.dumps([{"name": "schema", "passed": False, "hard": True, "detail": ""}])
+    with sqlite3.connect(copied) as connection:
+        connection.execute(
+            """UPDATE attempts SET checks = ? WHERE id IN (SELECT attempt_id FROM escalations
+                WHERE reason = 'audit' ORDER BY id LIMIT 9)""",
+            [failed],
+        )
+    with Store.open(copied, read_only=True) as store:
+        done = replay(read_recording(store, "desk", active), Risk(max_error=0.05))
+    connection = connect(copied)
+    found = queries.latest(connection, "desk", active)
+    connection.close()
+    fair = [each for each in found if each.is_fair and each.confidence is not None]
+    assert sum(not each.is_valid for each in fair) == 9
+    theirs = [(p.coverage, p.selective_error, p.joint_error, p.threshold) for p in done.curve]
+    ours = pages.fair_curve(fair)
+    assert ours[-1][0] < 1
+    assert [list(point) for point in ours] == [pytest.approx(list(point)) for point in theirs]
 
 
 async def test_the_reliability_diagram_is_the_library_s(learned: Path, active: str) -> None:

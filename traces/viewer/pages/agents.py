@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from markupsafe import Markup
 
-from journeyman.models.deferral import RiskPoint, risk_coverage
+from journeyman.models.deferral import risk_coverage
 from journeyman.models.errors import ConfigError, NotOnRecord
 from journeyman.models.savings import Terms
 from journeyman.models.scoring import ReliabilityBin, calibration_error, reliability
 from journeyman.models.types import Risk, RiskKind
 from journeyman.traces.judged import read_recording
-from journeyman.traces.replay import Replay, WhatIf, replay
+from journeyman.traces.replay import MAX_POINTS, Replay, replay
 from journeyman.traces.store import Store
 from journeyman.traces.viewer import charts
 from journeyman.traces.viewer.intervals import wilson
@@ -26,6 +26,9 @@ from journeyman.traces.viewer.visit import Shown, Visit
 
 NUM_BINS, LABELS_A_BIN = 10, 20
 """Bins of a reliability diagram: at most so many, and few where there are few labels."""
+
+Point = tuple[float, float, float, float]
+"""Coverage, share wrong of the accepted, share of all that is accepted and wrong, threshold."""
 
 _KINDS: tuple[RiskKind, ...] = ("joint", "selective")
 
@@ -176,7 +179,10 @@ class Reliability:
 
 
 def _reliability(attempts: Sequence[Attempted]) -> Reliability | None:
-    judged = [a for a in attempts if a.confidence is not None and a.is_right is not None]
+    # What failed a hard check is always labelled, and what is like it seldom: bins would lean.
+    judged = [
+        a for a in attempts if a.is_valid and a.confidence is not None and a.is_right is not None
+    ]
     if not judged:
         return None
     scores = [a.confidence for a in judged if a.confidence is not None]
@@ -232,36 +238,50 @@ def _risk(
     """The curve of the replay that was asked for, or of the latest attempts' fair labels."""
     threshold = None if standing is None else standing["threshold"]
     if done is not None:
-        marks = _marks(done.curve, threshold if done.scores == "recorded" else None)
+        points = [(p.coverage, p.selective_error, p.joint_error, p.threshold) for p in done.curve]
+        marks = _marks(points, threshold if done.scores == "recorded" else None)
         asked = done.asked.certificate
         if asked.is_feasible and asked.threshold != threshold:
             marks.append((asked.coverage, f"what if {asked.threshold:.3f}"))
-        points = [(p.coverage, p.selective_error, p.joint_error, p.threshold) for p in done.curve]
         chart = _risk_chart(points, marks, done.risk.max_error)
         return RiskCurve(chart, done.num_labels, sorted(done.label_sources), is_replay=True)
     judged = [a for a in attempts if a.is_fair and a.confidence is not None]
-    if not judged:
+    points = fair_curve(judged)
+    if not points:
         return None
-    scores = [a.confidence for a in judged if a.confidence is not None]
-    curve = risk_coverage(scores, [bool(a.is_right) for a in judged], 200)
-    points = [(p.coverage, p.selective_risk, p.joint_risk, p.threshold) for p in curve]
     target = None if standing is None else standing["max_error"]
-    chart = _risk_chart(points, _marks(curve, threshold), target)
+    chart = _risk_chart(points, _marks(points, threshold), target)
     return RiskCurve(chart, len(judged), queries.sources_of(judged), is_replay=False)
 
 
-def _marks(
-    curve: Sequence[RiskPoint] | Sequence[WhatIf], threshold: float | None
-) -> list[tuple[float, str]]:
+def fair_curve(judged: Sequence[Attempted]) -> list[Point]:
+    """What each threshold would accept of a fair sample, as a replay has it.
+
+    Args:
+        judged: Labelled attempts with a confidence. Those that are not valid are accepted at no
+            threshold, and count among all.
+    """
+    valid = [
+        (a.confidence, bool(a.is_right)) for a in judged if a.is_valid and a.confidence is not None
+    ]
+    if not valid:
+        return []
+    share = len(valid) / len(judged)
+    curve = risk_coverage([c for c, _ in valid], [right for _, right in valid], MAX_POINTS)
+    return [(p.coverage * share, p.selective_risk, p.joint_risk * share, p.threshold)
+            for p in curve]  # fmt: skip
+
+
+def _marks(points: Sequence[Point], threshold: float | None) -> list[tuple[float, str]]:
     """Where the certified threshold lies on a curve."""
     if threshold is None:
         return []
-    reached = max((point.coverage for point in curve if point.threshold >= threshold), default=0.0)
+    reached = max((coverage for coverage, _, _, at in points if at >= threshold), default=0.0)
     return [(reached, f"certified threshold {threshold:.3f}")]
 
 
 def _risk_chart(
-    points: Sequence[tuple[float, float, float, float]],
+    points: Sequence[Point],
     marks: Sequence[tuple[float, str]],
     target: float | None,
 ) -> Markup:

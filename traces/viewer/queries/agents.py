@@ -18,10 +18,11 @@ from pydantic import ValidationError
 
 from journeyman.models.certificate import Certificate
 from journeyman.models.drift import DriftDetector
+from journeyman.traces.attempts import fails_hard
 from journeyman.traces.collect import CERTIFYING, REVIEW, STUDENT_AGREES
 from journeyman.traces.release_rows import certificate_of
 from journeyman.traces.viewer.queries import overview
-from journeyman.traces.viewer.queries.reading import json_of, numbers
+from journeyman.traces.viewer.queries.reading import json_of, mappings, numbers
 
 WINDOW = 3_000
 """Attempts that are looked at."""
@@ -107,6 +108,7 @@ class Attempted:
         is_fair: Its label is part of a fair sample of traffic.
         label_source: Who gave the label; empty without one.
         evidence: The attempt's numbers, as JSON.
+        is_valid: It has an answer and failed no hard check; no other can ever be accepted.
     """
 
     confidence: float | None
@@ -114,6 +116,7 @@ class Attempted:
     is_fair: bool
     label_source: str
     evidence: str
+    is_valid: bool = True
 
 
 def latest(connection: sqlite3.Connection, agent: str, release: str) -> list[Attempted]:
@@ -123,11 +126,11 @@ def latest(connection: sqlite3.Connection, agent: str, release: str) -> list[Att
     whose only one they rejected.
     """
     rows = connection.execute(
-        f"""SELECT a.id, a.confidence, a.evidence, e.reason, e.status,
+        f"""SELECT a.id, a.confidence, a.evidence, a.checks, a.output_hash, e.reason, e.status,
             CASE e.review_status WHEN 'rejected' THEN 0 WHEN 'edited' THEN s.score
                 ELSE e.agreement END,
             CASE e.review_status WHEN 'pending' THEN e.label_source ELSE 'human' END
-        FROM (SELECT id, confidence, evidence, created_at FROM attempts
+        FROM (SELECT id, confidence, evidence, checks, output_hash, created_at FROM attempts
             WHERE agent = :agent AND release = :release
             ORDER BY created_at DESC LIMIT {WINDOW}) AS a
         LEFT JOIN escalations AS e ON e.attempt_id = a.id
@@ -136,14 +139,18 @@ def latest(connection: sqlite3.Connection, agent: str, release: str) -> list[Att
         {"agent": agent, "release": release, "name": STUDENT_AGREES, "review": REVIEW},
     )
     found: dict[str, Attempted] = {}
-    for identifier, confidence, evidence, reason, status, agreement, source in rows:
+    for row in rows:
+        identifier, confidence, evidence, checks, output, reason, status, agreement, source = row
         is_fair = agreement is not None and reason in CERTIFYING and status == "answered"
         known = found.get(identifier)
         # An attempt may have been escalated more than once.
         if known is None or (known.is_right is None and agreement is not None) or is_fair:
             is_right = None if agreement is None else bool(agreement)
             label = source if agreement is not None else ""
-            found[identifier] = Attempted(confidence, is_right, is_fair, label, evidence)
+            is_valid = output is not None and not fails_hard(
+                mappings(json_of(checks), passed=False)
+            )
+            found[identifier] = Attempted(confidence, is_right, is_fair, label, evidence, is_valid)
     return list(found.values())
 
 
