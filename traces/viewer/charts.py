@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from journeyman.traces.viewer.visible import plain
+from journeyman.traces.viewer.visible import cut, plain
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Markup:
@@ -20,7 +20,7 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
 
     Args:
         name: Of the element.
-        children: Elements made by this function, or texts.
+        children: Elements made by this function, or texts, which are cut.
         attributes: `class_` and `stroke_width` lose or change their underscore; None is left out.
     """
     said = "".join(
@@ -28,7 +28,7 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    inner = "".join(escape(plain(child)) for child in children)
+    inner = "".join(escape(cut(child)) for child in children)
     return Markup(f"<{name}{said}>{inner}</{name}>")  # noqa: S704  # every part is escaped, or ours
 
 

@@ -4,8 +4,8 @@ Everything that a template says is escaped, and nothing is ever marked as safe b
 builds. Characters that turn the direction of text, control characters and lone surrogates are shown
 as what they are, so that an answer cannot pretend to be something else.
 
-A text is cut at `MAX_CHARS`, since any column may hold a megabyte; where more is wanted, a template
-says `|whole` and bounds it itself. What a form hands back must be whole.
+A text is cut at `visible.MAX_CHARS`, since any column may hold a megabyte; where more is wanted, a
+template says `|whole` and bounds it itself. What a form hands back must be whole.
 """
 
 from __future__ import annotations
@@ -21,23 +21,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from journeyman.traces.viewer import charts
-from journeyman.traces.viewer.visible import plain
+from journeyman.traces.viewer.visible import cut, plain
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 
-MAX_CHARS = 1_000
-"""Of one text, unless the template wants it whole."""
-
 MAX_URL_CHARS = 4_000
 """A longer address is not offered: servers refuse it."""
-
-
-def cut(value: Any) -> Any:
-    """As `plain`, but no longer than `MAX_CHARS`."""
-    if isinstance(value, str) and not isinstance(value, Markup) and len(value) > MAX_CHARS:
-        return plain(value[: MAX_CHARS - 1]) + "…"
-    return plain(value)
 
 
 def whole(value: Any) -> Markup:

@@ -271,6 +271,10 @@ def test_wilson_is_what_the_reports_of_suites_say() -> None:
         assert wilson(successes, n) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
+def test_a_name_of_a_megabyte_makes_no_picture_of_one() -> None:
+    assert len(charts.meter([(0.5, "student")], "<" * 1_000_000)) < 5_000
+
+
 @pytest.mark.parametrize("high", [1, 3, 7, 10, 49, 1234, 0.0004])
 def test_ticks_reach_the_highest_value_in_few_round_steps(high: float) -> None:
     found = charts.ticks(high)

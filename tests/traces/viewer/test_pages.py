@@ -19,6 +19,7 @@ from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.queries import runs as queries
 from journeyman.traces.viewer.queries.overview import Cost
 from journeyman.traces.viewer.questions import QUESTIONS
+from journeyman.traces.viewer.visible import MAX_CHARS
 from journeyman.traces.viewer.visit import Visit
 from tests.traces.viewer.conftest import SITE, Site, happened, run_id, span_id
 
@@ -294,6 +295,14 @@ def test_what_a_form_hands_back_is_never_cut() -> None:
             r"<textarea.*?</textarea>", template.read_text(encoding="utf-8"), re.DOTALL
         )
         assert all("|whole" in area for area in areas if "{{" in area), template.name
+
+
+def test_a_long_text_is_as_long_as_its_template_says() -> None:
+    """What is not said to be `whole` is cut, at less than the template wanted of it."""
+    for template in (rendering.HERE / "templates").glob("*.html"):
+        found = re.findall(r"truncate\((\d+)\)([^}]*)", template.read_text(encoding="utf-8"))
+        short = [size for size, rest in found if "|whole" not in rest]
+        assert all(int(size) <= MAX_CHARS for size in short), template.name
 
 
 def test_answers_without_a_price_are_not_told_as_savings() -> None:
