@@ -108,6 +108,9 @@ class _Up:
 class Keeper:
     """Keeps a server as it should be, until told to stop.
 
+    Attributes:
+        pace: How often and how long.
+
     Args:
         process: The server; not started yet.
         wanted: The releases in traffic by name; called in a thread, often.
@@ -142,7 +145,7 @@ class Keeper:
         )
         self._wanted = wanted
         self._tell = tell
-        self._pace = pace or Pace()
+        self.pace = pace or Pace()
         self._tolerance = tolerance
         self._seen = seen
         self._clock = clock
@@ -156,7 +159,7 @@ class Keeper:
             ConfigError: There is no vLLM, or the port is taken.
             ModelUnavailable: The server did not come up the first time.
         """
-        pause, was_up = self._pace.first_pause, False
+        pause, was_up = self.pace.first_pause, False
         try:
             while not stop.is_set():
                 try:
@@ -173,12 +176,12 @@ class Keeper:
                     if why is None:
                         break
                     self._tell(Event("lost", self._base.name, why))
-                    if self._clock() - up.since >= self._pace.last_pause:
-                        pause = self._pace.first_pause
+                    if self._clock() - up.since >= self.pace.last_pause:
+                        pause = self.pace.first_pause
                 await asyncio.to_thread(self._process.stop, grace_s=0.0)
                 self._tell(Event("restarting", self._base.name, f"in {pause:g} s"))
                 await _wait(stop, pause)
-                pause = min(2 * pause, self._pace.last_pause)
+                pause = min(2 * pause, self.pace.last_pause)
             await self._drain()
         finally:
             # Not awaited: this must end it even where the loop is being torn down.
@@ -190,7 +193,7 @@ class Keeper:
         """Start the server and wait for it; None where it is to stop."""
         self._tell(Event("starting", self._base.name, self._process.launch.url))
         await asyncio.to_thread(self._process.start)
-        deadline = self._clock() + self._pace.start
+        deadline = self._clock() + self.pace.start
         while not stop.is_set():
             if not self._process.is_running or self._clock() >= deadline:
                 raise not_there(self._process.launch, self._process)
@@ -198,7 +201,7 @@ class Keeper:
                 now = self._clock()
                 self._tell(Event("ready", self._base.name, self._process.launch.url))
                 return _Up(since=now, answered=now)
-            await _wait(stop, self._pace.tick)
+            await _wait(stop, self.pace.tick)
         return None
 
     async def _watch(self, up: _Up, stop: asyncio.Event) -> str | None:
@@ -209,22 +212,22 @@ class Keeper:
             now = self._clock()
             try:
                 if now >= up.next_health:
-                    up.next_health = now + self._pace.health
+                    up.next_health = now + self.pace.health
                     if await self._is_healthy():
                         await self._follow(up)
                 if now >= up.next_canary:
-                    up.next_canary = now + self._pace.canary
+                    up.next_canary = now + self.pace.canary
                     await self._prove_all(up)
             except ModelError as error:
                 logger.warning("%s", error)
-            if self._clock() - up.answered >= self._pace.hang:
-                return f"it has not answered for {self._pace.hang:g} s"
-            await _wait(stop, self._pace.tick)
+            if self._clock() - up.answered >= self.pace.hang:
+                return f"it has not answered for {self.pace.hang:g} s"
+            await _wait(stop, self.pace.tick)
         return None
 
     async def _is_healthy(self) -> bool:
         try:
-            reply = await self._server.get("//health", timeout_s=self._pace.health)
+            reply = await self._server.get("//health", timeout_s=self.pace.health)
         except ModelError:
             return False
         return not reply.is_refusal
@@ -273,14 +276,14 @@ class Keeper:
     def _refuse(self, up: _Up, name: str, why: str) -> None:
         if name not in up.refused:  # once, however often it is tried before it is served
             self._tell(Event("refused", name, why))
-        up.refused[name] = self._clock() + self._pace.retry
+        up.refused[name] = self._clock() + self.pace.retry
 
     async def _let_go(self, up: _Up, name: str) -> None:
         """Unload an adapter once nobody can still be asking for it."""
         now = self._clock()
         if name not in up.leaving:
-            up.leaving[name] = now + self._pace.drain
-            self._tell(Event("draining", name, f"for {self._pace.drain:g} s"))
+            up.leaving[name] = now + self.pace.drain
+            self._tell(Event("draining", name, f"for {self.pace.drain:g} s"))
         if now < up.leaving[name] or name in await self._in_use():
             return
         await unload_adapter(self._server, name)
@@ -314,13 +317,13 @@ class Keeper:
         """Let requests that are under way end, for a while."""
         if not self._process.is_running:
             return
-        deadline = self._clock() + min(self._pace.drain, _LAST_DRAIN_SECONDS)
+        deadline = self._clock() + min(self.pace.drain, _LAST_DRAIN_SECONDS)
         with suppress(ModelError):  # it is gone, or hangs, and is ended
             while self._clock() < deadline and await self._num_requests():  # noqa: ASYNC110  # the server has no event
-                await asyncio.sleep(self._pace.tick)
+                await asyncio.sleep(self.pace.tick)
 
     async def _num_requests(self) -> float:
-        text = str((await self._server.get("//metrics", timeout_s=self._pace.health)).data)
+        text = str((await self._server.get("//metrics", timeout_s=self.pace.health)).data)
         found = re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, _LINES)
         return sum(float(number) for number in found)
 

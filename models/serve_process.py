@@ -129,6 +129,7 @@ class ServerProcess:
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._group: int | None = None  # to be ended; its number may be another's afterwards
 
     @property
     def pid(self) -> int | None:
@@ -155,18 +156,20 @@ class ServerProcess:
         with self.log.open("ab") as out:
             self._log_start = out.tell()
             self._process = _popen(self.launch.command(), variables, out)
+            self._group = self._process.pid
 
     def stop(self, *, grace_s: float = _GRACE_SECONDS) -> None:
         """End it and its children: politely, then for good. Does nothing where there is none."""
-        process = self._process
-        if process is None:
+        process, group = self._process, self._group
+        if process is None or group is None:
             return
         if process.poll() is None and grace_s > 0:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):  # it hangs, and is ended for good
                 process.wait(grace_s)
-        _end_group(process.pid)
+        _end_group(group)
         process.wait()
+        self._group = None
 
     def trouble(self) -> str:
         """Why it ended, or hangs, as far as its log tells."""

@@ -78,8 +78,7 @@ class ServedEmbedder:
             ModelUnavailable: The server is not there, fails, or answers with something else.
             WeightsError: It serves another embedder.
         """
-        await self._prove()
-        vector: Vector = (await self._embedded([item]))[0]
+        vector: Vector = (await self._believed([item]))[0]
         return vector
 
     def predict(self, queries: Sequence[str]) -> list[Vector]:
@@ -92,12 +91,18 @@ class ServedEmbedder:
 
         async def all_of_them() -> list[Vector]:
             try:
-                await self._prove()
-                return list(await self._embedded(queries)) if queries else []
+                return list(await self._believed(queries)) if queries else []
             finally:
                 await self.server.aclose()
 
         return run_blocking(all_of_them)
+
+    async def _believed(self, queries: Sequence[str]) -> Vector:
+        await self._prove()
+        vectors = await self._embedded(queries)
+        # Asks nothing, unless a connection broke: then another server may have answered.
+        await self._prove()
+        return vectors
 
     @cached_property
     def _wanted(self) -> Vector:

@@ -116,12 +116,17 @@ def _keeper(
 
     if not json:
         talk(f"vLLM's own log is {log}")
+    canary = settings.served.canary_seconds
     return Keeper(
         ServerProcess(launch, log),
         wanted_from(registry),
         tell=tell,
         tolerance=serving_from(settings).nats,
-        pace=Pace(canary=settings.served.canary_seconds, drain=settings.serve.drain_seconds),
+        pace=Pace(
+            canary=canary,
+            hang=max(Pace().hang, 2 * canary),  # only canaries tell that a server hangs
+            drain=settings.serve.drain_seconds,
+        ),
         api_key_env=settings.served.api_key_env,
     )
 
@@ -145,5 +150,8 @@ async def _until_told(keeper: Keeper) -> bool:
 
     loop.add_signal_handler(signal.SIGTERM, lambda: told(by_hand=False))
     loop.add_signal_handler(signal.SIGINT, lambda: told(by_hand=True))
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` has it
+        # A terminal that is closed would leave vLLM behind, which has a session of its own.
+        loop.add_signal_handler(signal.SIGHUP, lambda: told(by_hand=False))
     await keeper.run(stop)
     return interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -14,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
 
 from journeyman.cli.main import app
+from journeyman.cli.serve import _keeper, _until_told
 from journeyman.graph.served import base_in_traffic, serve_students, wanted_from
 from journeyman.graph.settings import Settings
 from journeyman.models.catalog import resolve
@@ -329,3 +332,38 @@ def test_the_command_serves_until_it_is_told_to_end(
         assert running.wait(30) == 0
     with socket.socket() as probed:
         assert probed.connect_ex(("127.0.0.1", launch.port)) != 0
+
+
+def test_a_closed_terminal_ends_the_server_as_well() -> None:
+    class Waiting:
+        async def run(self, stop: asyncio.Event) -> None:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.wait_for(stop.wait(), 10)
+
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        assert asyncio.run(_until_told(cast("Keeper", Waiting()))) is False
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_server_that_was_ended_is_not_ended_twice(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be another process's by then."""
+    process = ServerProcess(launch, tmp_path / "serve.log")
+    process.start()
+    process.stop(grace_s=0.0)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, _: ended.append(group))
+    process.stop()
+    assert not ended
+
+
+def test_a_canary_that_is_seldom_asked_is_no_sign_of_a_hang(
+    project: Path, registry: Registry, launch: Launch
+) -> None:
+    settings = Settings()
+    settings.served.canary_seconds = 300
+    keeper = _keeper(settings, launch, registry, project / "serve.log", json=True)
+    assert keeper.pace.hang > keeper.pace.canary

@@ -63,6 +63,22 @@ def test_another_embedder_is_refused(
         ServedEmbedder(local, server, name="mini").predict(["one"])
 
 
+def test_another_embedder_behind_a_broken_connection_is_refused(
+    server: Server, local: Embedder, embeds: dict[str, Embed]
+) -> None:
+    calls: list[list[str]] = []
+
+    def exchanged(texts: list[str]) -> list[Vector]:
+        calls.append(texts)
+        if len(calls) == 2:  # the query, after the fixed texts
+            server.num_breaks += 1
+        return [np.roll(vector, int(len(calls) > 1)) for vector in local.predict(texts)]
+
+    embeds["by"] = exchanged
+    with pytest.raises(WeightsError, match="other vectors"):
+        ServedEmbedder(local, server, name="mini").predict(["one"])
+
+
 @pytest.mark.parametrize(
     "vector", [[1.0, 2.0], [float("nan")] * 384, [0.0] * 384], ids=["short", "nan", "zero"]
 )
