@@ -56,14 +56,17 @@ def view(
       journeyman view --host 0.0.0.0 --allow-host traces.example.org --no-open
 
     It reads the live file, so that a reload shows what has come since. Nobody but this machine
-    reaches it unless --host says so; then visitors need a token, and may not write SQL.
+    reaches it unless --host or --allow-host says so; then visitors need a token, and may not write
+    SQL.
     """
     import_viewer()
     from journeyman.cli.reviewing import Answers
     from journeyman.traces.viewer import app
     from journeyman.traces.viewer.source import source
 
-    is_local = app.is_loopback(host)
+    is_loopback = app.is_loopback(host)
+    # A name that is allowed is a proxy's or a tunnel's: visitors come from elsewhere.
+    is_local = is_loopback and not allow_host
     if token is None and not is_local and not unsafe:
         token = app.new_token()
     _check_token(token)
@@ -72,7 +75,7 @@ def view(
         source(store_target(store), write=write, snapshot=snapshot, window=window) as shown,
         app.listen(host, port) as opened,
     ):
-        options = _options(shown.note, write, allow_host or [], token, is_local=is_local)
+        options = _options(shown.note, write, allow_host or [], token, any_address=not is_loopback)
         forms = Answers() if write else None
         datasette = app.make_datasette(shown, options, allow_sql=is_local, forms=forms)
         name = f"[{host}]" if ":" in host else host
@@ -112,14 +115,14 @@ def _check_token(token: str | None) -> None:
 
 
 def _options(
-    note: str, write: bool, hosts: list[str], token: str | None, *, is_local: bool
+    note: str, write: bool, hosts: list[str], token: str | None, *, any_address: bool
 ) -> Options:
     from journeyman.traces.viewer.options import Options, digest_of
 
     return Options(
         write=write,
         hosts=tuple(name.lower() for name in hosts),
-        any_address=not is_local,
+        any_address=any_address,
         token_sha256=None if token is None else digest_of(token),
         note=note,
     )

@@ -74,6 +74,21 @@ def test_beyond_loopback_it_wants_a_token(path: Path, running: list[Viewer]) -> 
     assert status_of(sql, Authorization=f"Bearer {token}") == 403
 
 
+def test_behind_a_name_of_its_own_it_wants_a_token_as_well(
+    path: Path, running: list[Viewer]
+) -> None:
+    """A proxy on this machine comes from loopback, and its visitors do not."""
+    url, _ = start(running, "--store", str(path), "--allow-host", "traces.example")
+    bare, _, token = url.partition("?token=")
+    assert len(token) >= 16
+    sql = bare.replace("/-/journeyman", "/traces.json?sql=select+1")
+    known = {"Host": "traces.example", "Authorization": f"Bearer {token}"}
+    assert status_of(bare, Host="traces.example") == 401
+    assert status_of(bare, **known) == 200
+    assert status_of(sql, **known) == 403
+    assert status_of(bare, **(known | {"Host": "192.0.2.1"})) == 403
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -215,7 +215,7 @@ def _reviewer(visit: Visit) -> str:
         found = None
     if found is not None and found.value:
         return unquote(found.value, errors="replace")[:200]
-    if visit.options.any_address:
+    if visit.options.any_address or visit.options.hosts:
         return ""
     try:
         return getpass.getuser()
