@@ -72,10 +72,13 @@ def prepare(folder: Path) -> None:
         for name, text in (("refused", OUTAGE), ("key", CRASH)):
             said = f"id: {name}, input: {json.dumps(text)}"
             file.write(f"  - {{{said}, expected: {{severity: high}}}}\n")
-    _done(folder, "run", "scenarios/triage.yaml")
     write_requests(folder, num_stream=120)
     _done(folder, "run", "requests.yaml", "--part", "stream", "--arm", "system")
     _done(folder, "round", "routing", "--suite", "requests.yaml", "--max-error", "0.2")
+    triage = ("run", "scenarios/triage.yaml", "--arm", "system")
+    _done(folder, *triage, "--label", "before", "--report", "json=main.json")
+    _done(folder, "bless", "latest")
+    _done(folder, *triage, "--label", "after")
 
 
 def _done(folder: Path, *arguments: str) -> None:
@@ -118,6 +121,7 @@ def facts(folder: Path) -> dict[str, str]:
         "other_run": "SELECT max(id) FROM runs",
         "round": "SELECT id FROM rounds",
         "release": "SELECT min(release) FROM attempts WHERE agent = 'routing'",
+        "active": "SELECT id FROM releases WHERE status = 'active'",
         "escalation": "SELECT min(id) FROM escalations WHERE agent = 'triage'",
     }
     with closing(sqlite3.connect(folder / ".journeyman" / "traces.db")) as connection:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +18,11 @@ import pytest
 from journeyman.models.reference_frontier import ReferenceFrontier
 from tests.cli.inside import journeyman
 from tests.example_project import REFERENCES, facts, prepare, with_frontier
-from tests.test_docs import PAGES
+from tests.test_docs import PAGES, ROOT
 
-# Made from the help texts, which name more than one project holds; held against the command tree.
-OUT = "commands.md"
+# Made from the help texts, which name more than one project holds: all is held against the command
+# tree, and run is what FROM_HELP names.
+REFERENCE = "commands.md"
 
 FOREGROUND = "stays in the foreground until it is told to end; "
 NETWORK = "installs from the network"
@@ -40,7 +43,7 @@ PARSED_ONLY = {
     "journeyman serve": FOREGROUND + "tests/serving/test_serve.py starts and ends it",
     "journeyman view": FOREGROUND + "tests/cli/test_view.py starts and ends it",
     "journeyman view --store .journeyman/demo.db": FOREGROUND + "and needs the demo's store",
-    "journeyman view --write": FOREGROUND + "tests/cli/test_view.py starts and ends it",
+    "journeyman view --write": FOREGROUND + "tests/traces/viewer writes through the pages",
     "journeyman escalations review": "asks on a terminal; tests/cli/test_escalations.py has one",
     "createuser journeyman": "changes the machine's own PostgreSQL",
     "createdb --owner journeyman --template template0 --encoding UTF8 journeyman": (
@@ -58,7 +61,6 @@ PARSED_ONLY = {
 # where the desk's sub-agents would take minutes to teach.
 INSTEAD = {
     "my-suite.yaml": "scenarios/triage.yaml",
-    "my.yaml": "scenarios/invoices.yaml",
     "round all": "round all --suite requests.yaml",
     "round extraction": "round routing --suite requests.yaml",
     "rollback extraction": "rollback routing",
@@ -66,8 +68,45 @@ INSTEAD = {
     "show 1a2b3c": "show {round}",
     "0199a1b2-c3d4-7abc": "{escalation}",
     "3f2a 81c0": "{run} {other_run}",
+    "traces show 3f2a": "traces show {run}",
+    "extraction@1a2b3c4d": "{active}",
+    "list extraction": "list routing",
+    "--agent extraction >": "--agent routing >",
+    "list --agent extraction": "list --agent routing",
+    "-n 100 --agent extraction": "-n 100 --agent routing",
+    "run my.yaml": "run scenarios/triage.yaml",
+    "my.yaml": "scenarios/invoices.yaml",
     "postgresql://journeyman@db.example/journeyman": "{server}",
 }
+
+FROM_HELP = (
+    "journeyman bless latest",
+    "journeyman compare before after --json",
+    "journeyman compare blessed latest",
+    "journeyman compare main.json latest --by tag --fail-on-regression",
+    "journeyman config path",
+    "journeyman config show --origin",
+    "journeyman db backup traces-2026-01-31.db",
+    "journeyman db migrate",
+    "journeyman db path",
+    "journeyman db prune --older-than 30d --keep-escalations --keep-starred",
+    "journeyman db status --check --json",
+    "journeyman escalations review 0199a1b2-c3d4-7abc --approve",
+    "journeyman init my-desk --example extract",
+    "journeyman releases list extraction --json",
+    "journeyman releases show extraction@1a2b3c4d",
+    'journeyman releases suspend extraction@1a2b3c4d --reason "invoices changed their layout"',
+    "journeyman rounds list extraction --json",
+    "journeyman run my.yaml --baseline blessed --report junit=results.xml",
+    'journeyman run scenarios/ -k "invoice and not slow" -x',
+    "journeyman traces export --format openai --agent extraction > train.jsonl",
+    "journeyman traces export --format otlp --since 1d > spans.jsonl",
+    "journeyman traces list --agent extraction",
+    "journeyman traces show 3f2a",
+    "journeyman traces tail -n 100 --agent extraction --json",
+    "journeyman validate --schema > suite.schema.json",
+    "journeyman validate scenarios/ --json",
+)
 
 # Exit codes other than 0, and why they are right.
 EXPECTED = {
@@ -77,13 +116,15 @@ EXPECTED = {
 # The doctor finds what the machine lacks, which is nothing of the project's.
 EITHER = {"journeyman doctor": {0, 1}}
 
-FENCE = re.compile(r"^(<!-- runnable -->\n)?```(?:console|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(<!-- runnable -->\n)?```(?:console|sh|bash|shell)\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
 
 
 def shown() -> Iterator[str]:
     """Every command of the pages, without prompt and comment."""
     for page in PAGES:
-        if page.name == OUT:
+        if page.name == REFERENCE:
             continue
         for marked, code in FENCE.findall(page.read_text(encoding="utf-8")):
             for line in () if marked else code.splitlines():
@@ -94,7 +135,7 @@ def shown() -> Iterator[str]:
 
 
 SHOWN = list(dict.fromkeys(shown()))
-EXECUTED = [command for command in SHOWN if command not in PARSED_ONLY]
+EXECUTED = [*(command for command in SHOWN if command not in PARSED_ONLY), *FROM_HELP]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +152,17 @@ def frontier() -> Iterator[str]:
         yield server.base_url
 
 
+def run_line(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in the folder; those of Journeyman within this process."""
+    assert not set(words) & {"|", "&&", ";", ">", "<"}
+    if words[0] == "sqlite3":
+        if shutil.which("sqlite3") is None:
+            pytest.skip("needs sqlite3's own program")
+        return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert words[0] == "journeyman", "run it here, or list it in PARSED_ONLY with the reason"
+    return journeyman(folder, *words[1:])
+
+
 @pytest.mark.parametrize("command", EXECUTED)
 def test_a_command_that_is_shown_does_what_is_said(
     command: str,
@@ -119,6 +171,8 @@ def test_a_command_that_is_shown_does_what_is_said(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
+    if "debugging" in command and shutil.which("bwrap") is None:
+        pytest.skip("needs bubblewrap: the tests of the program are run in a sandbox")
     with_frontier(project, tmp_path, frontier)
     known = facts(tmp_path)
     if "postgresql://" in command:
@@ -127,10 +181,7 @@ def test_a_command_that_is_shown_does_what_is_said(
     for written, there in INSTEAD.items():
         line = line.replace(written, there.format_map(known) if written in line else there)
     words, _, file = line.partition(" > ")
-    program, *arguments = shlex.split(words)
-    assert program == "journeyman", "run it here, or list it in PARSED_ONLY with the reason"
-    assert not set(arguments) & {"|", "&&", ";", ">", "<"}
-    done = journeyman(tmp_path, *arguments)
+    done = run_line(tmp_path, shlex.split(words))
     wanted = EITHER.get(command, {EXPECTED.get(command, (0, ""))[0]})
     assert done.returncode in wanted, f"{line}\n{done.stdout}{done.stderr}"
     if file or done.returncode:
@@ -140,6 +191,11 @@ def test_a_command_that_is_shown_does_what_is_said(
 def test_what_is_listed_is_still_shown() -> None:
     assert sorted({*PARSED_ONLY, *EXPECTED, *EITHER} - set(SHOWN)) == []
     assert [written for written in INSTEAD if not any(written in each for each in EXECUTED)] == []
+
+
+def test_what_is_run_of_the_help_is_still_there() -> None:
+    lines = (ROOT / "docs" / REFERENCE).read_text(encoding="utf-8").splitlines()
+    assert [command for command in FROM_HELP if command not in lines] == []
 
 
 def test_every_exception_bears_its_reason() -> None:
