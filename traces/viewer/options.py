@@ -27,6 +27,7 @@ class Options:
             None on loopback, or where going without was asked for.
         note: Shown on every page, e.g. that this is a copy and of when.
         time_limit_ms: After so long a page's query is given up.
+        replay_limit_ms: After so long reading all that a "what if" rests on is given up.
     """
 
     write: bool = False
@@ -35,6 +36,7 @@ class Options:
     token_sha256: str | None = None
     note: str = ""
     time_limit_ms: int = 5_000
+    replay_limit_ms: int = 30_000
 
     @classmethod
     def of(cls, datasette: Any) -> Options:

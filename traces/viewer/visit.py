@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from journeyman.models.errors import QueryTooSlow
+from sqlalchemy import event
+
+from journeyman.models.errors import QueryTooSlow, TraceError
 from journeyman.traces.store import Store
 from journeyman.traces.viewer.options import Options
 
@@ -135,13 +137,30 @@ class Visit:
 
         Args:
             work: Takes an open store.
-            write: It writes; only pages that are for writing may ask for that.
+            write: It writes; only pages that are for writing may ask for that. Such work is small,
+                and is never given up.
+
+        Raises:
+            QueryTooSlow: Reading took longer than `Options.replay_limit_ms`.
         """
+        limit = self.options.replay_limit_ms
 
         def in_thread(_connection: sqlite3.Connection) -> ResultT:
             path = Path(self.database.path)
             with closing(Store.open(path, create=False, read_only=not write)) as store:
-                return work(store)
+                if write:
+                    return work(store)
+                deadline = time.monotonic() + limit / 1000
+                _give_up_after(deadline, store)
+                try:
+                    return work(store)
+                except TraceError as error:
+                    if time.monotonic() <= deadline:
+                        raise
+                    raise QueryTooSlow(
+                        f"Reading the record took more than {limit / 1000:g} s: ask the command "
+                        "line, `journeyman replay`, which takes its time."
+                    ) from error
 
         result: ResultT = await self.database.execute_fn(in_thread)
         return result
@@ -151,6 +170,15 @@ class Visit:
         body: bytes = await self.request.post_body()
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace")
         return dict(pairs)
+
+
+def _give_up_after(deadline: float, store: Store) -> None:
+    """Interrupt whatever a store reads after a moment of the monotonic clock."""
+
+    def watch(connection: sqlite3.Connection, *_: Any) -> None:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 1_000)
+
+    event.listen(store.engine, "checkout", watch)
 
 
 Answer = Callable[[Visit], Awaitable[Any]]

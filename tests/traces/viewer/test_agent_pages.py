@@ -240,6 +240,12 @@ async def test_a_target_that_is_none_is_said_to_be_none(learned: Path, asked: st
     assert "Give an acceptable error" in answer.text
 
 
+async def test_a_what_if_that_reads_too_long_is_given_up(learned: Path) -> None:
+    answer = await Site(learned, replay_limit_ms=0).get("/agents/desk?max_error=0.1")
+    assert answer.status_code == 503
+    assert "journeyman replay" in answer.text
+
+
 async def test_a_release_without_fair_labels_says_so(site: Site) -> None:
     text = (await site.get("/agents/extraction?max_error=0.1")).text
     assert "has a label that may certify" in text
