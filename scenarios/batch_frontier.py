@@ -1,7 +1,8 @@
 """The frontier as one batch sees it: a cap of the job's own, and an end to it when asking is vain.
 
-A row that a cap or a rejected key stands in the way of has not been answered, so it is left for the
-next time instead of ending in an error; every other failure is that row's own.
+A row that a cap, a rejected key or a store that cannot count the cost stands in the way of has not
+been answered, so it is left for the next time instead of ending in an error; every other failure is
+that row's own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from langgraph.errors import GraphBubbleUp
 
 from journeyman.graph.agent_graph import FrontierClient
 from journeyman.models.budget import Budget
-from journeyman.models.errors import BudgetExceeded, KeyRejected, ModelError, UnknownPrice
+from journeyman.models.errors import (
+    BudgetExceeded,
+    KeyRejected,
+    ModelError,
+    TraceError,
+    UnknownPrice,
+)
 from journeyman.models.types import FrontierReply, FrontierRequest, LabelSource
 from journeyman.scenarios.limits import Stop
 
@@ -57,7 +64,7 @@ class JobFrontier:
         """As the frontier's own.
 
         Raises:
-            JobStopped: A cap or the key refuses this call and all later ones.
+            JobStopped: A cap, the key or the store refuses this call and all later ones.
             ModelError: As the frontier's own.
         """
         if self.stop is not None:
@@ -77,6 +84,8 @@ class JobFrontier:
                 if self._is_of_one_run(error):
                     raise
                 raise self._end("cost", str(error)) from error
+            except TraceError as error:  # the day's cap cannot be looked up: no row's own fault
+                raise self._end("failure", str(error)) from error
             except ModelError as error:
                 reservation.settle(error.cost_microusd)
                 raise

@@ -149,7 +149,8 @@ def batch(
 
       2  usage or settings; or OUT is there already, or was begun by another job.
 
-      3  a row ended in an error (its row says which), or the frontier's key was rejected.
+      3  a row ended in an error (its row says which), the frontier's key was rejected, or the trace
+      store failed that counts the day's budget.
 
       4  stopped by a limit or a budget; the same command goes on.
 
@@ -225,7 +226,7 @@ def _run(
 
 def _code(report: BatchReport) -> ExitCode:
     if report.stop is not None:
-        return ExitCode.ERROR if report.stop.kind == "key" else ExitCode.LIMIT
+        return ExitCode.ERROR if report.stop.kind in {"key", "failure"} else ExitCode.LIMIT
     return ExitCode.ERROR if report.tally.num_errors else ExitCode.PASSED
 
 

@@ -26,6 +26,7 @@ from journeyman.models.errors import (
     ConfigError,
     KeyRejected,
     ModelUnavailable,
+    StoreUnreachable,
 )
 from journeyman.models.types import FrontierReply, FrontierRequest
 from journeyman.scenarios import batch, batch_engines, batch_journal
@@ -334,6 +335,17 @@ def test_a_rejected_key_stops_the_job_and_spoils_no_row(tmp_path: Path) -> None:
     report = run(source, tmp_path / "out.jsonl", frontier=frontier)
     assert report.stop is not None
     assert (report.stop.kind, report.tally.num_rows) == ("key", 0)
+
+
+def test_a_store_that_cannot_count_the_cost_stops_the_job_and_spoils_no_row(
+    tmp_path: Path,
+) -> None:
+    source = write(tmp_path / "in.jsonl", texts(30))
+    frontier = Teller(fail=lambda _: StoreUnreachable("The store does not answer."))
+    report = run(source, tmp_path / "out.jsonl", frontier=frontier)
+    assert report.stop is not None
+    assert (report.stop.kind, report.tally.num_rows) == ("failure", 0)
+    assert run(source, tmp_path / "out.jsonl").stop is None
 
 
 def test_a_cost_without_a_price_stops_a_job_with_a_cap(tmp_path: Path) -> None:
