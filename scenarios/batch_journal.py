@@ -336,7 +336,13 @@ def _flat(line: Line, *, own_key: bool) -> dict[str, Any]:
     if own_key and key is not None and not isinstance(key, str):
         key = json.dumps(key, default=str)
     text = None if value is None else json.dumps(value)
-    return {**line, "key": key, "value": text}
+    flat = {**line, "key": key, "value": text}
+    return {name: _encodable(each) for name, each in flat.items()}
+
+
+def _encodable(value: Any) -> Any:
+    """Parquet's text is UTF-8, which has no half of a surrogate pair."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _grouped(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:

@@ -195,6 +195,13 @@ def test_parquet_goes_in_and_out(tmp_path: Path) -> None:
     assert "nonsense" in rows[1]["error"]
 
 
+def test_half_a_surrogate_pair_in_a_key_is_written_as_its_escape(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"id": "a\\ud800", "text": "pay 1"}\n')
+    run(source, tmp_path / "out.parquet", BatchOptions(key="id"))
+    assert pq.read_table(tmp_path / "out.parquet")["key"].to_pylist() == ["a\\ud800"]
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_broken_off_anywhere_the_output_is_the_same(tmp_path: Path, ending: str) -> None:
     source = write(tmp_path / "in.jsonl", texts(400))
