@@ -343,9 +343,12 @@ def _nanoseconds(moment: datetime) -> int:
 
 
 def _flat(nodes: Iterable[SpanNode]) -> Iterator[SpanRecord]:
-    for node in nodes:
+    """Spans, each before those inside it; deep trees are no reason to recurse."""
+    waiting = list(nodes)[::-1]
+    while waiting:
+        node = waiting.pop()
         yield node.span
-        yield from _flat(node.children)
+        waiting.extend(reversed(node.children))
 
 
 def _with_hex_ids(span: dict[str, Any]) -> dict[str, Any]:

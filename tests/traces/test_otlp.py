@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,7 @@ from journeyman.graph.state import Context, Task
 from journeyman.models.errors import ConfigError
 from journeyman.traces.otlp import OtlpForwarder, otlp_json
 from journeyman.traces.payloads import HIDDEN
+from journeyman.traces.reads import RunTrace, SpanNode
 from journeyman.traces.recorder import Recorder
 from journeyman.traces.records import RunRecord, SpanRecord, new_span_id, new_trace_id
 from journeyman.traces.store import Store
@@ -389,3 +391,14 @@ def test_a_run_as_json_says_ids_in_hex(collector: Collector, tmp_path: Path) -> 
     assert sum(span.get("parentSpanId") == root["spanId"] for span in spans) == 1
     assert sum(span["kind"] == 3 for span in spans) == 1
     assert "Utrecht" not in json.dumps(request)
+
+
+def test_a_tree_of_thousands_of_levels_is_written_top_first() -> None:
+    run, span = finished()
+    spans = [replace(span, id=f"{depth + 1:016x}") for depth in range(3_000)]
+    node = SpanNode(spans[-1])
+    for above in reversed(spans[:-1]):
+        node = SpanNode(above, (node,))
+    request = otlp_json(RunTrace(run, (node,)), content=False)
+    written = request["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert [one["spanId"] for one in written] == [one.id for one in spans]
