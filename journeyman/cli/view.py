@@ -14,6 +14,24 @@ from journeyman.cli.options import StoreOption, store_target
 if TYPE_CHECKING:
     from journeyman.traces.viewer.options import Options
 
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Answer to this name too; repeatable."),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="JOURNEYMAN_VIEW_TOKEN",
+        help="What visitors must show; beyond loopback a new one is made by default.",
+    ),
+]
+UnsafeOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-allow-unauthenticated", help="Beyond loopback, ask visitors for nothing."
+    ),
+]
+
 
 def view(
     store: StoreOption = None,
@@ -27,23 +45,9 @@ def view(
     days: Annotated[
         int, typer.Option(min=1, help="Of a PostgreSQL store: copy so many days, the latest.")
     ] = 7,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Answer to this name too; repeatable."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="JOURNEYMAN_VIEW_TOKEN",
-            help="What visitors must show; beyond loopback a new one is made by default.",
-        ),
-    ] = None,
-    unsafe: Annotated[
-        bool,
-        typer.Option(
-            "--unsafe-allow-unauthenticated", help="Beyond loopback, ask visitors for nothing."
-        ),
-    ] = False,
+    allow_host: AllowHostOption = None,
+    token: TokenOption = None,
+    unsafe: UnsafeOption = False,
 ) -> None:
     """The trace viewer: runs, escalations, trust, suites and rounds, in a browser.
 

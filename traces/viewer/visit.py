@@ -94,11 +94,6 @@ class Visit:
         asked = "?" + urlencode(kept, errors="backslashreplace") if kept else ""
         return str(self.datasette.urls.path(f"{ROOT}{path}{tail}")) + asked
 
-    def table_url(self, table: str, **query: Any) -> str:
-        """The address of a table or view in Datasette itself."""
-        asked = "?" + urlencode(query) if query else ""
-        return str(self.datasette.urls.table(self.database.name, table)) + asked
-
     async def read(self, work: Callable[..., ResultT], *args: Any, **named: Any) -> ResultT:
         """Do a query function's work in one of Datasette's reading threads.
 
