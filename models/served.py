@@ -194,7 +194,7 @@ class ServedGenerator:
             reply = await self._complete(ids, self._wanted(graded, proof))
             if reply.status != _NOT_FOUND or is_last:
                 break
-            self._prover.forget()  # unloaded meanwhile: it is loaded again, and proven again
+            self._prover.forget(proof=proof)  # unloaded meanwhile: loaded and proven again
         generation = await self._generation(ids, reply, is_graded=graded is not None)
         if self.local.sampling.num_samples:
             generation = replace(generation, samples=await self._samples(ids, graded, proof))

@@ -142,21 +142,26 @@ class Prover:
             ModelUnavailable: The server is not there any more.
             WeightsError: Other files lie under the name now.
         """
+        salt = proof.salt
         if proof.num_breaks != self._server.num_breaks:
             proof = await self.prove()
-        if self._state.proven is None:
+        # Proven anew after it was forgotten, it may have been another one in between.
+        if self._state.proven is None or self._state.salt != salt:
             raise self._changed()
         card = (await self._server.cards()).get(self.placement.name)
         if card != proof.card:
             self.forget()
             raise self._changed()
 
-    def forget(self, error: ModelError | None = None) -> None:
+    def forget(self, error: ModelError | None = None, *, proof: Proven | None = None) -> None:
         """Believe nothing any more, until it is proven anew.
 
         Args:
             error: Why; for a moment it is the answer to whoever asks.
+            proof: The one that failed; where another has taken its place, that one stays.
         """
+        if proof is not None and proof.salt != self._state.salt:
+            return
         # With a salt of its own: what was cached meanwhile is not trusted.
         until = self._clock() + _REFUSED_SECONDS
         self._state = _State(error=error, until=until)
@@ -269,7 +274,7 @@ class Prover:
     def _changed(self) -> WeightsError:
         return WeightsError(
             f"What the server at {self._server.url!r} serves as {self.placement.name!r} changed "
-            f"while it answered, so the answer is not used.",
+            f"while it answered, or could not be proven, so the answer is not used: see its log.",
             model=self.placement.name,
         )
 

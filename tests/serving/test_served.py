@@ -157,6 +157,17 @@ async def test_an_adapter_that_was_unloaded_is_loaded_and_proven_again(
     assert stand_in.num_canaries == 2
 
 
+async def test_many_that_find_an_adapter_unloaded_load_it_once_and_all_answer(
+    server: Server, stand_in: StandIn, base: str, first: Path
+) -> None:
+    student = served(server, base, first)
+    await student.answer(PROMPTS[0])
+    stand_in.adapters.clear()
+    answers = await asyncio.gather(*(student.answer(PROMPTS[0]) for _ in range(8)))
+    assert len({answer.text for answer in answers}) == 1
+    assert stand_in.asked["/v1/load_lora_adapter"] == 2
+
+
 async def test_an_adapter_that_cannot_be_loaded_is_waited_for_and_then_refused(
     server: Server, stand_in: StandIn, base: str, first: Path
 ) -> None:
@@ -226,6 +237,17 @@ async def test_what_is_exchanged_during_an_answer_is_noticed_before_it_is_let_ou
     stand_in.meanwhile = lambda: stand_in.adapters.update({student.name: str(second)})
     with pytest.raises(WeightsError):
         await student.answer(PROMPTS[0])
+
+
+async def test_an_answer_whose_proof_was_lost_meanwhile_is_not_let_out_by_a_new_one(
+    server: Server, base: str, first: Path
+) -> None:
+    prover = served(server, base, first)._prover
+    proof = await prover.prove()
+    prover.forget()  # a canary found other weights, which are gone again
+    await prover.confirm(await prover.prove())
+    with pytest.raises(WeightsError, match="not used"):
+        await prover.confirm(proof)
 
 
 async def test_what_stops_being_applied_is_noticed_by_the_next_canary(
