@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from hypothesis import settings as hypothesis_settings
 from tests.postgres_server import DRIVER, PACKAGE, PostgresServer, programs
 
 _LOOPBACK = ("127.", "::1", "localhost")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine makes no property false: how long an example takes is the benchmarks' business.
 hypothesis_settings.register_profile(
