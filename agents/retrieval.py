@@ -401,10 +401,6 @@ class Retrieval(Agent[RetrievalTask, Ranking]):
         accepted = not second.relevant or top in second.relevant
         return accepted and (not first.relevant or other_top in first.relevant)
 
-    def group(self, task: RetrievalTask) -> str:
-        """The question, however many passages are wanted."""
-        return task.question
-
     def example(self, task: RetrievalTask, answer: Ranking) -> Example:
         """The question, the passages that answer it, and hard negatives: ranked but not relevant.
 
