@@ -20,12 +20,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from journeyman.agents.base import Agent, Escalated
+from journeyman.graph.audits import draw_for
 from journeyman.graph.gate import decide
 from journeyman.graph.nodes import Node, Step, SyncDoor
 from journeyman.graph.recording import Journal, TaskRecord
 from journeyman.graph.standing import Audit, Met, NoTrust, Standing, TrustSource
 from journeyman.graph.state import AgentInput, AgentOutput, AgentState, Context
-from journeyman.models.audit import audit_draw
 from journeyman.models.errors import (
     AgentError,
     EscalationFailed,
@@ -158,11 +158,13 @@ class AgentNodes:
             None if stored["error"] else self._attempt(stored),
             Met(met["threshold"], met["confidence"]),
             step.context,
-            audit_draw(
-                state["task"]["key"],
-                _occurrence(state, step.context),
-                met["audit_rate"],
-                salt=self._agent.name,
+            draw_for(
+                self._agent,
+                state["task"]["input"],
+                key=state["task"]["key"],
+                occurrence=_occurrence(state, step.context),
+                rate=met["audit_rate"],
+                share=met["certifying_share"],
             ),
         )
         step.emit(

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from journeyman.agents.base import Agent
+from journeyman.graph.audits import group_of
 from journeyman.models.bounds import upper_bound
-from journeyman.models.errors import InvalidTask
 from journeyman.models.types import Check, Example, content_hash
 from journeyman.traces.collect import collect
 from journeyman.traces.curate import Curation, curate
@@ -21,7 +21,6 @@ from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.decontaminate import Decontaminator
 from journeyman.traces.examples import ExampleStore
 from journeyman.traces.labels import PARTS, LabelledTask
-from journeyman.traces.likeness import group_key
 from journeyman.traces.rounds import RoundEntry
 from journeyman.traces.store import Store
 
@@ -95,18 +94,11 @@ class RoundLabels:
             suites=suites,
             verify=self._verify,
             agrees=self._agrees,
-            group_of=self._group,
+            group_of=lambda row: group_of(self._agent, row.task),
             fixed=self._examples.splits(self._agent.name),
         )
         self._examples.save(curation, round_id=self._entry.id)
         return curation
-
-    def _group(self, row: LabelledTask) -> str:
-        try:
-            shared = self._agent.group(self._agent.validate(row.task))
-        except InvalidTask:  # a task of another day; whether it may teach is decided later
-            shared = None
-        return group_key(row.task if shared is None else shared)
 
     def _verify(self, row: LabelledTask) -> Sequence[Check]:
         if row.target is None:

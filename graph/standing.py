@@ -30,6 +30,8 @@ class Standing:
         certificate: Id of the certificate that the threshold comes from; empty where there is none.
         kind: Which risk that certificate bounds.
         audit_rate: Share of tasks in [0, 1] to be drawn for an audit while something is certified.
+        certifying_share: Share of the groups in [0, 1) whose labels may certify; most audits are
+            drawn among them.
         note: Why nothing is certified although one could expect it; for the record.
     """
 
@@ -39,6 +41,7 @@ class Standing:
     certificate: str = ""
     kind: RiskKind = "joint"
     audit_rate: float = 0.0
+    certifying_share: float = 0.0
     note: str | None = None
 
     def met(self, evidence: Mapping[str, float] | None) -> dict[str, Any]:
@@ -55,6 +58,7 @@ class Standing:
             "certificate": self.certificate,
             "kind": self.kind,
             "audit_rate": self.audit_rate,
+            "certifying_share": self.certifying_share,
             "note": self.note,
         }
 

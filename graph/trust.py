@@ -27,6 +27,7 @@ from journeyman.models.drift import audit_outcome
 from journeyman.models.errors import ConfigError, TraceError, WeightsError
 from journeyman.models.students.base import Student
 from journeyman.traces.registry import Registry, ReleaseEntry
+from journeyman.traces.split import Shares
 from journeyman.traces.store import Store
 
 logger = logging.getLogger("journeyman.graph")
@@ -37,6 +38,7 @@ Loader = Callable[[Path], Student[Any, Any]]
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 30.0
 
+_CERTIFYING = Shares().calibration
 _KEPT = 2  # releases in memory for each sub-agent: the one in traffic and the one before
 
 
@@ -88,6 +90,8 @@ class ReleaseTrust:
         loaders: How each sub-agent's student is loaded, by the sub-agent's name. Those without a
             loader answer as they are and are trusted with nothing.
         audit_rate: Share of tasks in [0, 1] shown to the frontier although a certificate holds.
+        certifying_share: Share of the groups in [0, 1) that rounds certify with, as they are told
+            by `round.calibration`; three in four audits are kept for them.
         poll_seconds: For how long an answer of the registry is good.
         clock: Seconds, for tests.
 
@@ -101,6 +105,7 @@ class ReleaseTrust:
         loaders: Mapping[str, Loader],
         *,
         audit_rate: float = 0.05,
+        certifying_share: float = _CERTIFYING,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -108,7 +113,12 @@ class ReleaseTrust:
             raise ConfigError(f"The audit rate is {audit_rate!r}: give a share from 0 to 1.")
         self._registry = registry
         self._loaders = dict(loaders)
+        if not 0 <= certifying_share < 1:
+            raise ConfigError(
+                f"The share that certifies is {certifying_share!r}: give one from 0, below 1."
+            )
         self._audit_rate = audit_rate
+        self._certifying_share = certifying_share
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -274,6 +284,7 @@ class ReleaseTrust:
             certificate=newest.id if newest is not None else "",
             kind=newest.certificate.kind if newest is not None else "joint",
             audit_rate=self._audit_rate,
+            certifying_share=self._certifying_share,
             note=note,
         )
 
@@ -306,4 +317,9 @@ def trust_from(settings: Settings, store: Store, loaders: Mapping[str, Loader]) 
         loaders: See `ReleaseTrust`; `loaders_of` the sub-agents.
     """
     registry = Registry(store, Path(settings.data_dir))
-    return ReleaseTrust(registry, loaders, audit_rate=settings.audit.rate)
+    return ReleaseTrust(
+        registry,
+        loaders,
+        audit_rate=settings.audit.rate,
+        certifying_share=settings.round.calibration,
+    )

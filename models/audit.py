@@ -2,7 +2,8 @@
 
 A draw depends on a salt, the task and which occurrence of it this is, and on nothing the student or
 the gate does, so that audited tasks are a fair sample of traffic. Raising the rate keeps every task
-that a lower rate had drawn. The estimates use the logged probability of each draw; they do not know
+that a lower rate had drawn. Tasks that may certify can be drawn more often than the others, whose
+labels could only teach. The estimates use the logged probability of each draw; they do not know
 whether labels are true.
 """
 
@@ -20,6 +21,9 @@ from journeyman.models.errors import ConfigError
 from journeyman.models.types import canonical_json
 
 Floats = NDArray[np.float64]
+
+FOCUS = 0.75
+"""Share of the audits that is kept for tasks whose labels may certify."""
 
 _LEVEL = 0.95
 _BITS = 53  # as many as a float holds exactly
@@ -52,6 +56,46 @@ class AuditEstimate:
     high: float
     num_items: int
     num_audited: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditChances:
+    """How likely a task is to be audited, by what its label could be used for.
+
+    Attributes:
+        certifying: Probability for a task that may certify, in [0, 1].
+        other: Probability for any other task, never the higher one.
+    """
+
+    certifying: float
+    other: float
+
+
+def audit_chances(rate: float, share: float, focus: float = FOCUS) -> AuditChances:
+    """Spend audits where their labels certify, at the same number of audits.
+
+    Of the audits, `focus` is kept for tasks that may certify, as far as there are such tasks; the
+    rest is spread over all tasks, so that no kind of traffic goes unseen. Over the hash that says
+    which tasks may certify, each task has the probability `rate`.
+
+    Args:
+        rate: Share of all tasks to be audited, in [0, 1].
+        share: Share of the tasks that may certify, in [0, 1].
+        focus: Share of the audits, in [0, 1], that is kept for them.
+
+    Raises:
+        ConfigError: One of them is no share.
+    """
+    if not all(0 <= value <= 1 for value in (rate, share, focus)):
+        raise ConfigError(
+            f"An audit rate of {rate!r}, a certifying share of {share!r} and a focus of {focus!r} "
+            "make no sense: give shares from 0 to 1."
+        )
+    if share == 0 or share == 1:
+        return AuditChances(rate, rate)
+    certifying = min(1.0, rate * (focus / share + 1 - focus))
+    other = max(0.0, rate - share * certifying) / (1 - share)
+    return AuditChances(certifying, min(other, certifying))  # rounding, where share is almost 1
 
 
 def audit_draw(task_key: str, occurrence: str | int, rate: float, salt: str) -> AuditDraw:

@@ -4,21 +4,25 @@ A call reserves the most it can cost before it is made, and settles what it did 
 What is spent plus what is reserved never exceeds a cap, however many calls are in flight, so a call
 may be refused near the cap although the ones in flight turn out cheaper. A call whose cost is not
 known after all keeps its whole reservation as spent. Only a server that ignores its output limit
-can pass a cap, by that one call. Knows no prices and makes no calls.
+can pass a cap, by that one call. A durable ledger may wait for a disk or a server, so it is never
+asked on an event loop. Knows no prices and makes no calls.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from journeyman.models.errors import (
     BudgetExceeded,
@@ -30,9 +34,11 @@ from journeyman.models.prices import MICROUSD
 
 logger = logging.getLogger("journeyman.models")
 
+T = TypeVar("T")
+
 
 class Ledger(Protocol):
-    """What was spent, by day. Called on the event loop: every method is quick, and thread-safe."""
+    """What was spent, by day. Thread-safe; `Account.bill` waits for it beside the event loop."""
 
     def reserve(self, amount_microusd: int, *, day: str, cap_microusd: int) -> bool:
         """Set an amount aside if spent + reserved + amount <= cap; atomic. False: refused."""
@@ -124,6 +130,8 @@ class Budget:
         self._runs = MemoryLedger()
         self._unbooked: list[tuple[int, int, str]] = []
         self._unbooked_lock = threading.Lock()
+        # One thread: a ledger that hangs holds up whoever has to pay, and nobody else.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journeyman-budget")
 
     def account(self, run_id: str) -> Account:
         """The account of one run; asked for twice, it is the same account."""
@@ -150,6 +158,23 @@ class Budget:
             self._runs.settle(run_held, 0, day=run_id)
             raise
         return Reservation(self, run_id, day, amount, run_held, day_held)
+
+    async def _beside(self, work: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
+        """Run a step of bookkeeping to its end; off the event loop, unless it cannot wait.
+
+        Args:
+            work: The step. It ends even where whoever asked for it is cancelled meanwhile.
+            undo: Given what the step made, where nobody is left to use it.
+        """
+        if isinstance(self.ledger, MemoryLedger):
+            return work()
+        step = self._thread.submit(work)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(step))
+        except asyncio.CancelledError:
+            if undo is not None:
+                step.add_done_callback(_undoing(undo))
+            raise
 
     def _hold(
         self, ledger: Ledger, key: str, amount: int, cap: int | None, what: str, model: str
@@ -201,10 +226,42 @@ class Account:
         """
         return self.budget._reserve(self.run_id, upper_bound, model)  # noqa: SLF001  # one unit
 
+    @asynccontextmanager
+    async def bill(self, upper_bound: int | None, *, model: str = "") -> AsyncIterator[Bill]:
+        """Reserve before a call and book after it, without holding up the event loop.
+
+        What a cancelled caller had not begun to ask for is given back.
+
+        Args:
+            upper_bound: See `reserve`.
+            model: The model, for what errors say.
+
+        Raises:
+            BudgetExceeded: See `reserve`.
+            UnknownPrice: See `reserve`.
+        """
+        budget = self.budget
+        reservation = await budget._beside(  # noqa: SLF001  # one unit with its budget
+            lambda: self.reserve(upper_bound, model=model), undo=lambda made: made.settle(0)
+        )
+        bill = Bill()
+        try:
+            yield bill
+        finally:
+            # Booked whether or not anybody still waits for it: the call has been made.
+            await budget._beside(lambda: reservation.settle(bill.spent_microusd))  # noqa: SLF001  # as above
+
     @property
     def spent_microusd(self) -> int:
         """Booked so far for this run; 0 where runs have no cap."""
         return self.budget.run_spent(self.run_id)
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a call cost in micro-USD; None, where that is unknown, books all that was reserved."""
+
+    spent_microusd: int | None = None
 
 
 @dataclass(slots=True)
@@ -245,6 +302,14 @@ class Reservation:
     ) -> None:
         """Book the whole reservation unless it has been settled."""
         self.settle(None)
+
+
+def _undoing(undo: Callable[[T], None]) -> Callable[[Future[T]], None]:
+    def undone(step: Future[T]) -> None:
+        if not step.cancelled() and step.exception() is None:
+            undo(step.result())
+
+    return undone
 
 
 def _cap(usd: float | None, key: str) -> int | None:

@@ -287,7 +287,7 @@ class Frontier:
 
     async def _try(self, call: _Call) -> _Parsed | Trouble:
         endpoint = self._endpoint
-        with call.account.reserve(call.bound, model=self.model) as reservation:
+        async with call.account.bill(call.bound, model=self.model) as bill:
             call.num_tries += 1
             try:
                 body = await self._post(call)
@@ -295,13 +295,13 @@ class Frontier:
                 # Not chained: its traceback holds the request, and that the key.
                 trouble = diagnose(error, endpoint)
                 if not trouble.billed:
-                    reservation.settle(0)
+                    bill.spent_microusd = 0
                 return trouble
             try:
                 completion = read_completion(body)
             except NoCompletionError as error:
                 return _no_completion(error, endpoint)
-            reservation.settle(self._book(call, completion))
+            bill.spent_microusd = self._book(call, completion)
         self._remember(call)
         return self._judge(call, completion, endpoint)
 

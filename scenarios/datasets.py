@@ -282,8 +282,13 @@ def bio_spans(tokens: list[str], tags: list[str]) -> tuple[Span, ...]:
 
 
 def _spans(suite: Suite, row: SpanRow) -> _Content:
-    spans = [Span(s.slot, s.start, s.end, row.text[s.start : s.end]) for s in row.slots]
-    return _Content(row.text, {"extraction": _by_span(suite, spans)})
+    asked = ", ".join(name.replace("_", " ") for name in row.requested_slots)
+    before = f"{asked}: " if asked else ""
+    shift = len(before)
+    spans = [
+        Span(s.slot, s.start + shift, s.end + shift, row.text[s.start : s.end]) for s in row.slots
+    ]
+    return _Content(before + row.text, {"extraction": _by_span(suite, spans)})
 
 
 def _by_span(suite: Suite, spans: Iterable[Span]) -> ExpectedRecord:

@@ -83,10 +83,15 @@ class SpanRow(Row):
 
     In the list form `value` is the text of the slot; in the mapping form `text` is, and `value` may
     be a normal form.
+
+    Attributes:
+        requested_slots: What had been asked for when the text was written, if the data say so:
+            without it nobody could tell whether "6" are people or an hour.
     """
 
     text: str = Field(min_length=1)
     slots: list[Slot]
+    requested_slots: list[str] = []
 
     @model_validator(mode="before")
     @classmethod

@@ -33,7 +33,7 @@ from journeyman.traces.likeness import group_key
 from journeyman.traces.mix import SHARES, mix
 from journeyman.traces.payloads import preview
 from journeyman.traces.records import ScoreRecord
-from journeyman.traces.split import Shares, part_of
+from journeyman.traces.split import SALT, Shares, part_of
 
 Verify = Callable[[LabelledTask], Sequence[Check]]
 """The checks of a row's target, by who knows the skill; hard ones that fail keep it from teaching.
@@ -69,7 +69,7 @@ class Settings:
         seed: Of the mix.
     """
 
-    salt: str = "journeyman"
+    salt: str = SALT
     shares: Shares = field(default_factory=Shares)
     similarity: float = 0.8
     ratio: float = 95.0
@@ -96,11 +96,13 @@ class Curation:
     Attributes:
         train: Rows that teach, sorted by task key.
         weights: How often each of them should be drawn; the mean is 1.
-        head: Rows that the confidence head may be fitted on.
+        head: Rows that the confidence head may be fitted on: also those that merely escalated,
+            since a head says how likely an answer is right given its evidence, which does not
+            depend on how often such evidence comes. What it is worth is proved by calibration.
         calibration: Rows that may certify: an unbiased sample of traffic, one row for each task.
             Rows with a `failed_check` are among them.
-        spare: Rows whose group is held out but whose label is no unbiased sample: neither taught
-            nor certified with, for ever.
+        spare: Rows whose group certifies but whose label is no unbiased sample: neither taught nor
+            certified with, for ever.
         review: Labels that a person should look at. Those held out are in their part as well.
         dropped: Everything else that was left out of the teaching side, or stands in a suite.
         counts: Figures for the report: rows given and left, and drops by reason.
@@ -183,9 +185,9 @@ def curate(
     curation = Curation(
         train=mixed.rows,
         weights=mixed.weights,
-        head=_by_task(row for row in certifying if row.part == "head"),
+        head=_by_task(row for row in held if row.part == "head"),
         calibration=_by_task(row for row in certifying if row.part == "calibration"),
-        spare=_by_task(row for row in held if not row.certifies),
+        spare=_by_task(row for row in held if row.part == "calibration" and not row.certifies),
         review=_by_preference(doubtful.values()),
         dropped=_by_preference(dropped),
     )

@@ -14,6 +14,9 @@ from journeyman.models.errors import ConfigError
 from journeyman.models.types import canonical_json
 from journeyman.traces.labels import Part
 
+SALT = "journeyman"
+"""Of the split; never change it within a project."""
+
 _BITS = 53  # as many as a float holds exactly
 
 

@@ -6,9 +6,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from journeyman.models.audit import (
+    audit_chances,
     audit_draw,
     hajek,
     horvitz_thompson,
@@ -32,6 +35,36 @@ def test_the_hash_is_fixed_for_ever() -> None:
     for i in range(100):
         first_byte = hashlib.sha256(f'["salt","t{i}",7]'.encode()).digest()[0]
         assert is_audited(f"t{i}", 7, 0.5, "salt") == (first_byte < 128)
+
+
+SHARES = st.floats(min_value=0, max_value=1)
+
+
+@given(rate=SHARES, share=SHARES, focus=SHARES)
+def test_audits_are_moved_between_tasks_and_never_multiplied(
+    rate: float, share: float, focus: float
+) -> None:
+    chances = audit_chances(rate, share, focus)
+    assert 0 <= chances.other <= chances.certifying <= 1
+    assert share * chances.certifying + (1 - share) * chances.other == pytest.approx(rate)
+
+
+def test_three_audits_in_four_are_kept_for_tasks_that_certify() -> None:
+    chances = audit_chances(0.05, 0.2)
+    assert chances.certifying == pytest.approx(0.2)  # 4 % of all tasks: of 5 % three in four
+    assert chances.other == pytest.approx(0.0125)  # and their fifth of the fourth one
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.0, 0.2), (1.0, 0.2), (0.05, 0.0), (0.3, 1.0)])
+def test_nothing_is_moved_where_there_is_nowhere_to_move_it(rate: float, share: float) -> None:
+    chances = audit_chances(rate, share)
+    assert (chances.certifying, chances.other) == (rate, rate)
+
+
+@pytest.mark.parametrize("broken", [(1.5, 0.2, 0.5), (0.1, -0.1, 0.5), (0.1, 0.2, float("nan"))])
+def test_chances_out_of_range_are_refused(broken: tuple[float, float, float]) -> None:
+    with pytest.raises(ConfigError, match="give shares from 0 to 1"):
+        audit_chances(*broken)
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.05, 0.2, 0.9])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -192,3 +193,100 @@ def test_a_ledger_that_fails_to_book_is_told_again_and_loses_no_answer() -> None
     ledger.fails = False
     budget.account("b").reserve(100).settle(5)
     assert ledger.spent("2026-05-01") == 45
+
+
+class Waiting:
+    """A durable ledger whose server answers when it is let."""
+
+    def __init__(self) -> None:
+        self.kept = MemoryLedger()
+        self.let = threading.Event()
+        self.asked = threading.Event()
+
+    def reserve(self, amount_microusd: int, *, day: str, cap_microusd: int) -> bool:
+        self.asked.set()
+        assert self.let.wait(20)
+        return self.kept.reserve(amount_microusd, day=day, cap_microusd=cap_microusd)
+
+    def settle(self, reserved_microusd: int, spent_microusd: int, *, day: str) -> None:
+        assert self.let.wait(20)
+        self.kept.settle(reserved_microusd, spent_microusd, day=day)
+
+    def spent(self, day: str) -> int:
+        return self.kept.spent(day)
+
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def slow_budget() -> tuple[Budget, Waiting]:
+    ledger = Waiting()
+    return Budget(per_day_usd=0.001, ledger=ledger, now=lambda: DAY), ledger
+
+
+async def test_the_event_loop_goes_on_while_a_ledger_waits() -> None:
+    budget, ledger = slow_budget()
+
+    async def call() -> None:
+        async with budget.account("r").bill(600) as bill:
+            bill.spent_microusd = 10
+
+    waiting = asyncio.create_task(call())
+    while not ledger.asked.is_set():  # noqa: ASYNC110  # set by another thread
+        await asyncio.sleep(0)  # the loop turns: nothing but the call itself is held up
+    assert not waiting.done()
+    ledger.let.set()
+    await waiting
+    assert ledger.spent("2026-03-01") == 10
+
+
+async def test_a_bill_keeps_the_cap_and_books_the_whole_of_a_call_that_broke_off() -> None:
+    budget, ledger = slow_budget()
+    ledger.let.set()
+    account = budget.account("r")
+    with pytest.raises(ValueError, match="torn"):
+        async with account.bill(600):
+            raise ValueError("torn")
+    with pytest.raises(BudgetExceeded):
+        async with account.bill(600):
+            raise AssertionError("it was let through")
+    assert ledger.spent("2026-03-01") == 600
+
+
+async def test_who_is_cancelled_before_the_call_gives_all_of_it_back() -> None:
+    budget, ledger = slow_budget()
+
+    async def call() -> None:
+        async with budget.account("r").bill(900):
+            raise AssertionError("it was made")
+
+    waiting = asyncio.create_task(call())
+    await asyncio.to_thread(ledger.asked.wait, 20)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    ledger.let.set()
+    async with budget.account("r").bill(1000) as bill:  # in turn: after what was given back
+        bill.spent_microusd = 1
+    assert ledger.spent("2026-03-01") == 1
+
+
+async def test_who_is_cancelled_while_it_is_booked_has_still_paid() -> None:
+    budget, ledger = slow_budget()
+    ledger.let.set()
+
+    async def call() -> None:
+        async with budget.account("r").bill(600) as bill:
+            bill.spent_microusd = 400
+            ledger.let.clear()
+
+    waiting = asyncio.create_task(call())
+    while ledger.let.is_set():  # noqa: ASYNC110  # as above
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    ledger.let.set()
+    async with budget.account("r").bill(600) as bill:
+        bill.spent_microusd = 0
+    assert ledger.spent("2026-03-01") == 400

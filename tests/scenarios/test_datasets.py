@@ -99,6 +99,19 @@ def test_spans_come_as_a_list_or_as_a_mapping(tmp_path: Path) -> None:
     assert one.group == two.group
 
 
+def test_what_had_been_asked_for_stands_before_the_text(tmp_path: Path) -> None:
+    """Two answers of the same words are different tasks if different things were asked for."""
+    slots = [{"slot": "people", "start": 0, "end": 1, "value": "6"}]
+    rows = [
+        {"text": "6 of us", "requested_slots": ["people", "first_name"], "slots": slots},
+        {"text": "6 of us", "requested_slots": [], "slots": slots},
+    ]
+    asked, unasked = iter_scenarios(make(tmp_path, "spans", rows))
+    assert (asked.text, unasked.text) == ("people, first name: 6 of us", "6 of us")
+    assert places(asked) == places(unasked) == [("people", "6")]
+    assert asked.group != unasked.group
+
+
 def test_fields_are_found_across_lines_and_others_keep_no_place(tmp_path: Path) -> None:
     lines = ["SHOP", "1 HIGH STREET,", "TOWN", "ITEM 9.00", "SERVICE 19.00", "TOTAL:", "9.00"]
     entities = {"address": "1 HIGH STREET, TOWN", "total": "9.00", "company": "SHOPS", "date": ""}

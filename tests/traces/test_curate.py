@@ -118,9 +118,18 @@ def test_a_marker_in_rows_that_certify_never_comes_near_what_teaches() -> None:
 
 def test_labels_of_merely_escalated_tasks_never_certify() -> None:
     curation = curate(many(300, certifies=False, reason="low_confidence"))
-    assert (curation.head, curation.calibration) == ((), ())
-    assert len(curation.spare) > 50
+    assert curation.calibration == ()
+    assert {row.part for row in curation.spare} == {"calibration"}
+    assert len(curation.spare) > 30
     assert len(curation.train) > 150
+
+
+def test_the_head_is_fitted_on_escalated_tasks_too_but_not_on_taught_ones() -> None:
+    curation = curate(many(300, certifies=False, reason="low_confidence"))
+    assert len(curation.head) > 15
+    assert {row.part for row in curation.head} == {"head"}
+    taught = {row.group for row in curation.train}
+    assert not taught & {row.group for row in curation.head}
 
 
 def test_poisoned_answers_that_fail_hard_checks_never_teach() -> None:

@@ -1,0 +1,73 @@
+"""Audits fall where their labels certify, and stay a fair sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from journeyman.agents.base import Agent
+from journeyman.graph.audits import draw_for, group_of
+from journeyman.models.audit import AuditDraw, horvitz_thompson
+from journeyman.traces.likeness import group_key
+from journeyman.traces.split import SALT, Shares, part_of
+from tests.graph.triage import KeywordStudent, Ticket, Triage
+
+STUDENT = KeywordStudent()
+TEXTS = [f"Ticket {i}: the printer of floor {i % 40} says {i * i}." for i in range(4000)]
+
+
+def draw(agent: Agent[Any, Any], text: str, rate: float, share: float = 0.2) -> AuditDraw:
+    return draw_for(agent, {"text": text}, key=text, occurrence="run", rate=rate, share=share)
+
+
+def part(text: str) -> str:
+    return part_of(group_key({"text": text}), SALT, Shares())
+
+
+def test_most_audits_fall_on_the_part_that_a_round_certifies_with() -> None:
+    drawn = Counter(part(text) for text in TEXTS if draw(Triage(STUDENT), text, 0.05).is_audited)
+    assert drawn["calibration"] / drawn.total() == pytest.approx(0.8, abs=0.1)
+    assert drawn.total() == pytest.approx(0.05 * len(TEXTS), rel=0.25)
+
+
+def test_every_kind_of_task_may_be_audited_and_its_own_probability_is_logged() -> None:
+    logged = {(part(text), draw(Triage(STUDENT), text, 0.05).probability) for text in TEXTS}
+    assert {(name, round(chance, 6)) for name, chance in logged} == {
+        ("calibration", 0.2),
+        ("head", 0.0125),
+        ("train", 0.0125),
+    }
+
+
+def test_the_logged_probabilities_undo_the_focus() -> None:
+    """Estimated from audits, the share of tasks on even floors is theirs among all tasks."""
+    draws = [draw(Triage(STUDENT), text, 0.2) for text in TEXTS]
+    estimate = horvitz_thompson(
+        np.array([i % 2 == 0 for i in range(len(TEXTS))]),
+        np.array([one.is_audited for one in draws]),
+        np.array([one.probability for one in draws]),
+    )
+    assert abs(estimate.value - 0.5) < 4 * estimate.standard_error < 0.2
+
+
+def test_what_belongs_together_is_audited_alike() -> None:
+    """Texts of one group certify together, so they have the same probability."""
+
+    class ByFloor(Triage):
+        def group(self, task: Ticket) -> str:
+            return task.text.split("floor ")[1].split()[0]
+
+    by_floor: dict[str, set[float]] = {}
+    for text in TEXTS[:400]:
+        floor = group_of(ByFloor(STUDENT), {"text": text})
+        by_floor.setdefault(floor, set()).add(draw(ByFloor(STUDENT), text, 0.05).probability)
+    assert len(by_floor) == 40
+    assert all(len(chances) == 1 for chances in by_floor.values())
+
+
+def test_a_task_that_no_longer_fits_is_a_group_of_its_own() -> None:
+    assert group_of(Triage(STUDENT), {"words": "a"}) == group_key({"words": "a"})
+    assert group_of(Triage(STUDENT), {"text": "a"}) == group_key({"text": "a"})
