@@ -16,6 +16,14 @@ from journeyman.models.errors import InvalidTask
 from journeyman.traces.likeness import group_key
 from journeyman.traces.split import SALT, Shares, part_of
 
+EARLY_LABELS = 1000
+"""Until a certificate rests on so many labels, each further one lets the student answer more."""
+
+
+def rate_at(num_labels: int, rate: float, early_rate: float) -> float:
+    """Share of tasks in [0, 1] to be audited under a certificate that rests on so many labels."""
+    return max(rate, early_rate) if num_labels < EARLY_LABELS else rate
+
 
 def group_of(agent: Agent[Any, Any], task: Any) -> str:
     """Hash of what must not be split between teaching and certifying.

@@ -36,6 +36,8 @@ _CANARIES = 8
 _CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
 _RECERTIFY_AT = 1.25  # times the labels of the proof before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
+_LOOKING = ("certify", "decide", "promote")
+"""Stages in which labels that certify have been looked at."""
 
 
 class Stages:
@@ -390,10 +392,7 @@ class Stages:
         seen = [known.n, *(proof.n for proof in tried if proof.created_at > known.created_at)]
         if len(self._outcomes("incumbent").part("calibration")) < _RECERTIFY_AT * max(seen):
             return RoundState()
-        looks = max(self._registry.num_certificates(entry.id), 1 + len(tried))
-        risk = self._options.risk
-        spent = risk.model_copy(update={"delta": delta_at_look(risk.delta, looks + 1)})
-        judged = self._judged("incumbent", state, risk=spent)
+        judged = self._judged("incumbent", state, further=True)
         if judged is None:
             return RoundState()
         fresh = judged.certificate.bind(entry.id, self._label_source(judged))
@@ -477,13 +476,40 @@ class Stages:
                 alarms.pop(change.release, None)
         return max(alarms.values(), default=None)
 
-    def _judged(self, name: str, state: RoundState, risk: Risk | None = None) -> Judged | None:
+    def _judged(self, name: str, state: RoundState, *, further: bool = False) -> Judged | None:
         head = None
         if name == "incumbent":
             head = self._registry.load(str(state["incumbent"])).head
         return judge(
-            self._outcomes(name), risk or self._options.risk, head=head, seed=self._options.seed
+            self._outcomes(name), self._risk(further=further), head=head, seed=self._options.seed
         )
+
+    def _risk(self, *, further: bool) -> Risk:
+        """The target, with what a proof of this round may spend of delta.
+
+        Rounds choose by labels that they share, so all proofs that are tried for a sub-agent have
+        one delta together: else the release that is in traffic, the luckiest of them, would miss
+        the target several times as often as was promised.
+
+        Args:
+            further: The proof comes after that of the round's own release.
+        """
+        target = self._options.risk
+        look = self._proofs_before() + (2 if further else 1)
+        return target.model_copy(update={"delta": delta_at_look(target.delta, look)})
+
+    def _proofs_before(self) -> int:
+        """Proofs that earlier rounds tried since labels were first collected, or the last alarm."""
+        since = self._shifted_at()
+        proofs = 0
+        for entry in self._rounds.history(self._agent.name, reports=True):
+            if entry.id == self._entry.id or (since is not None and entry.started_at < since):
+                continue
+            # One that was given up may have looked, too.
+            was_cut = entry.status != "done" and entry.stage in _LOOKING
+            proofs += was_cut or entry.candidate_id is not None
+            proofs += (entry.report or {}).get("tried") is not None
+        return proofs
 
     def _label_source(self, judged: Judged) -> LabelSource:
         """The least trusted of the sources: a proof is worth no more than its weakest label."""

@@ -84,6 +84,12 @@ class AuditSettings(BaseModel):
     rate: float = Field(
         default=0.05, ge=0, le=1, description="Share of tasks audited under a certificate."
     )
+    early_rate: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="The same while a certificate rests on fewer than 1,000 labels, if it is more.",
+    )
 
 
 class RoundSettings(BaseModel):

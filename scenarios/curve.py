@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from journeyman.agents.base import Agent
 from journeyman.agents.trainer import TrainingStep
+from journeyman.graph.audits import rate_at
 from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.graph.round_state import RoundOptions
@@ -145,6 +146,7 @@ class CurveOptions:
         seed: Of the order, the mistakes and the training.
         risk: The target.
         audit_rate: Share of tasks audited under a certificate.
+        early_audit_rate: The same while it rests on few labels, if it is more.
         concurrency: Tasks in flight at once.
         limit_test: At most so many test tasks; None for all.
     """
@@ -155,6 +157,7 @@ class CurveOptions:
     seed: int = 0
     risk: Risk = field(default_factory=Risk)
     audit_rate: float = 0.05
+    early_audit_rate: float = 0.1
     concurrency: int = 8
     limit_test: int | None = None
 
@@ -253,7 +256,7 @@ class _Drawing:
 
     def _pass(self, store: Store, chunk: Sequence[Scenario], word: str) -> None:
         """Let a part of the stream through the graph, on record."""
-        trust = self._trust(store, self._options.audit_rate)
+        trust = self._trust(store, self._options.audit_rate, self._options.early_audit_rate)
         try:
             self._run(store, chunk, trust, "stream", word, shadow=False)
         finally:
@@ -279,7 +282,7 @@ class _Drawing:
 
     def _measure(self, store: Store, number: int, seen: int, report: RoundReport | None) -> Point:
         """What answers now, on the test tasks; without audits, which are counted into the cost."""
-        trust = self._trust(store, 0.0)
+        trust = self._trust(store, 0.0, 0.0)
         try:
             with (
                 tempfile.TemporaryDirectory() as elsewhere,
@@ -330,21 +333,22 @@ class _Drawing:
             auroc=scoring.auroc(scores, right) if any(known) else None,
             brier=scoring.brier(scores, right) if any(known) else None,
             ece=scoring.calibration_error(scores, right) if any(known) else None,
-            cost_ratio=self._cost_ratio(tasks, accepted, facts["tasks_seen"]),
+            cost_ratio=self._cost_ratio(tasks, accepted, facts["tasks_seen"], facts["labels"]),
             p50_ms=percentile(latencies, 50),
             p95_ms=percentile(latencies, 95),
             **facts,
         )
 
     def _cost_ratio(
-        self, tasks: Sequence[TaskResult], accepted: np.ndarray[Any, Any], seen: int
+        self, tasks: Sequence[TaskResult], accepted: np.ndarray[Any, Any], seen: int, labels: int
     ) -> float | None:
         costs = [task.frontier_cost_microusd for task in tasks]
         if None in costs:
             return None
         each = np.array(costs, dtype=float)
         # Audited tasks are asked although their answer was accepted.
-        asked = each[~accepted].sum() + self._options.audit_rate * each[accepted].sum()
+        audited = rate_at(labels, self._options.audit_rate, self._options.early_audit_rate)
+        asked = each[~accepted].sum() + audited * each[accepted].sum()
         per_second = MACHINE_USD_PER_HOUR / 3600 * 1e6
         attempts = [t.answer.latency_ms for t in tasks if t.answer and t.accepted]
         students = (statistics.median(attempts) / 1000 * per_second if attempts else 0.0) * len(
@@ -354,9 +358,13 @@ class _Drawing:
         total = each.sum()
         return float((asked + students + training) / total) if total else None
 
-    def _trust(self, store: Store, audit_rate: float) -> ReleaseTrust:
-        registry = Registry(store, self._folder)
-        return ReleaseTrust(registry, loaders_of([self._agent]), audit_rate=audit_rate)
+    def _trust(self, store: Store, audit_rate: float, early_audit_rate: float) -> ReleaseTrust:
+        return ReleaseTrust(
+            Registry(store, self._folder),
+            loaders_of([self._agent]),
+            audit_rate=audit_rate,
+            early_audit_rate=early_audit_rate,
+        )
 
     def _run(
         self,

@@ -383,19 +383,6 @@ class Registry:
             )
         return (exact or found)[0]
 
-    def num_certificates(self, release_id: str) -> int:
-        """How many certificates a release has had, withdrawn ones included.
-
-        Raises:
-            TraceError: The store cannot be read.
-        """
-        query = (
-            select(func.count())
-            .select_from(CERTIFICATES)
-            .where(CERTIFICATES.c.release_id == release_id)
-        )
-        return self._store.read(lambda connection: connection.scalar(query) or 0)
-
     def history(self, agent: str) -> list[Change]:
         """Every change of a sub-agent, oldest first.
 

@@ -43,6 +43,10 @@ def curve(
     audit_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share audited under a certificate.")
     ] = 0.05,
+    early_audit_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="The same while it rests on few labels, if it is more."),
+    ] = 0.1,
     limit_test: Annotated[
         int | None, typer.Option(min=1, help="At most so many test tasks; default: all.")
     ] = None,
@@ -97,6 +101,7 @@ def curve(
             seed=number,
             risk=Risk(max_error=max_error, delta=delta, kind=kind),
             audit_rate=audit_rate,
+            early_audit_rate=early_audit_rate,
             limit_test=limit_test,
         )
         drawn = _draw(loaded, options, data)

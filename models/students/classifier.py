@@ -1,8 +1,9 @@
 """A text classifier over embeddings: by a linear head, the nearest texts, or descriptions.
 
 Untaught, a label's score is the cosine between the text and the label's description. Taught, it is
-the head's probability; without a head it is the label's share among the nearest taught texts. Knows
-nothing of routes, sub-agents or what a label stands for.
+the head's probability and, where each text has one label, for a part the label's share among the
+nearest taught texts; without a head it is that share alone. Knows nothing of routes, sub-agents or
+what a label stands for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ Vectors = NDArray[np.float32]
 
 WORD_SCALE = 2.0
 """Length of a word vector beside the embedding's 1: with less the words are not heard."""
+NEIGHBORS_SAY = 0.4
+"""Share of the nearest taught texts in what a classifier for one label says; see docs/lab.md."""
 TEMPERATURE = 0.05
 """Cosines of MiniLM lie close together: with this a zero-shot softmax is neither flat nor sure."""
 
@@ -155,6 +158,10 @@ class Classifier:
         if self.head is not None:
             read = features(items, vectors, self.words)
             table, classes = self.head.probabilities(read), list(self.head.classes)
+            if self.neighbors is not None and not self.multi_label:
+                shares = [look.label_shares(classes) for look in looks if look is not None]
+                said = np.array([[share[name] for name in classes] for share in shares])
+                table = (1 - NEIGHBORS_SAY) * table + NEIGHBORS_SAY * said
         elif self.neighbors is not None:
             every = sorted({*self.labels, *self.neighbors.labels})
             return [look.label_shares(every) for look in looks if look is not None]
@@ -174,6 +181,7 @@ class Classifier:
                 TEMPERATURE if self.head is None else self.head.fingerprint(),
                 self.multi_label,
                 [self.words, WORD_SCALE] if self.words else 0,
+                0 if self.head is None or self.multi_label else NEIGHBORS_SAY,
                 None if self.neighbors is None else self.neighbors.fingerprint(),
             ]
         )

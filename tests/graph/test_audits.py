@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from journeyman.agents.base import Agent
-from journeyman.graph.audits import draw_for, group_of
+from journeyman.graph.audits import EARLY_LABELS, draw_for, group_of, rate_at
 from journeyman.models.audit import AuditDraw, horvitz_thompson
 from journeyman.traces.likeness import group_key
 from journeyman.traces.split import SALT, Shares, part_of
@@ -71,3 +71,10 @@ def test_what_belongs_together_is_audited_alike() -> None:
 def test_a_task_that_no_longer_fits_is_a_group_of_its_own() -> None:
     assert group_of(Triage(STUDENT), {"words": "a"}) == group_key({"words": "a"})
     assert group_of(Triage(STUDENT), {"text": "a"}) == group_key({"text": "a"})
+
+
+def test_a_certificate_of_few_labels_gets_more_of_them() -> None:
+    assert rate_at(EARLY_LABELS - 1, 0.05, 0.1) == 0.1
+    assert rate_at(EARLY_LABELS, 0.05, 0.1) == 0.05
+    assert rate_at(10, 0.2, 0.1) == 0.2  # never fewer than are asked for
+    assert rate_at(10, 0.0, 0.0) == 0.0

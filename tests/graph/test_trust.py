@@ -459,6 +459,14 @@ async def test_audits_are_a_fair_share_and_on_record_with_their_probability(
     assert (detector.num_audits, detector.num_wrong) == (len(drawn), 0)
 
 
+async def test_a_certificate_of_few_labels_is_audited_more_often(
+    registry: Registry, follow: Callable[..., ReleaseTrust]
+) -> None:
+    promoted(registry, "high")
+    answer = await ask(graph_of(follow(audit_rate=0.0, early_audit_rate=1.0)))
+    assert answer.reason == Reason.AUDIT
+
+
 async def test_audits_of_a_suite_are_the_same_in_every_run(
     registry: Registry, follow: Callable[..., ReleaseTrust]
 ) -> None:

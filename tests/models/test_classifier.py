@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from journeyman.models.students.classifier import Classifier
+from journeyman.models.students.classifier import NEIGHBORS_SAY, Classifier
 from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.linear import LinearHead
 from journeyman.models.students.neighbors import Neighbors
@@ -41,6 +41,21 @@ def test_taught_it_goes_by_the_head_whose_classes_need_no_description(embedder: 
     assert set(found.similarities) == set(LABELS)
     assert found.nearest_taught == pytest.approx(1, abs=1e-4)
     assert found.taught
+
+
+def test_a_head_for_one_label_shares_its_say_with_the_nearest_texts(embedder: Embedder) -> None:
+    texts = ["pay", "refund", "rain", "storm"]
+    vectors = np.stack(embedder.predict(texts))
+    labels = ["billing", "billing", "weather", "weather"]
+    head = LinearHead.fit(vectors, labels)
+    known = Neighbors.of(vectors, [(label,) for label in labels])
+    (alone,) = Classifier(embedder, LABELS, head=head).predict(["thunder"])
+    (both,) = Classifier(embedder, LABELS, head=head, neighbors=known).predict(["thunder"])
+    for label in LABELS:
+        votes = both.votes.get((label,), 0.0)
+        mixed = (1 - NEIGHBORS_SAY) * alone.probabilities[label] + NEIGHBORS_SAY * votes
+        assert both.probabilities[label] == pytest.approx(mixed)
+    assert sum(both.probabilities.values()) == pytest.approx(1)
 
 
 def test_no_texts_no_classifications(embedder: Embedder) -> None:
