@@ -123,6 +123,11 @@ class ServedSettings(BaseModel):
     url: str | None = Field(
         default=None, description="Address of the server; none: generators answer in process."
     )
+    embedder_url: str | None = Field(
+        default=None,
+        description="Address of an embedder's server (`journeyman serve --embedder`); none: texts "
+        "are embedded in process.",
+    )
     api_key_env: str = Field(
         default="JOURNEYMAN_SERVED_API_KEY",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
@@ -161,6 +166,10 @@ class ServeSettings(BaseModel):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen at.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen at.")
+    embedder: str = Field(
+        default="all-MiniLM-L6-v2", description="Base that `--embedder` serves for pooling."
+    )
+    embedder_port: int = Field(default=8001, ge=1, le=65535, description="Port of that server.")
     max_model_len: int | None = Field(
         default=None, ge=1, description="Tokens of a prompt and its answer; none: the base's."
     )

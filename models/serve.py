@@ -3,7 +3,8 @@
 A release that is promoted is loaded, proven by the canary, and from then on said to be served; one
 that left traffic is drained and unloaded. Nothing is ever reloaded under a name. A server that ends
 or hangs is started again, after a pause that grows. Which releases are in traffic, it is told;
-orchestrators prove for themselves what they are answered by. Knows no store and no task.
+orchestrators prove for themselves what they are answered by. An embedder's server is kept the same
+way, without releases. Knows no store and no task.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from journeyman.models.students.generator_weights import Facts
 
 _LINES = re.MULTILINE
 _LAST_DRAIN_SECONDS = 20.0  # a server that is told to stop should
+_GUESTS_PATIENCE = 10  # drains for which an adapter that others loaded may lie idle: a round's are
+_WORK = r"^vllm:(?:prompt_tokens|generation_tokens|request_success)_total(?:\{.*\})? (\S+)$"
 
 logger = logging.getLogger("journeyman.serve")
 
@@ -101,6 +104,7 @@ class _Up:
     leaving: dict[str, float] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
     answered: float = 0.0
+    work: float = 0.0
     next_health: float = 0.0
     next_canary: float = 0.0
 
@@ -119,6 +123,8 @@ class Keeper:
         tolerance: Nats; see `served_canary.TOLERANCES`.
         seen: A folder as the server sees it.
         api_key_env: Environment variable that holds the server's key.
+        prove: Proves what is served where that is no model that writes; by default the canary, by
+            log-probabilities, asks the base and every release.
         clock: Monotonic seconds, for tests.
     """
 
@@ -132,6 +138,7 @@ class Keeper:
         pace: Pace | None = None,
         seen: Callable[[Path], Path] = Path.resolve,
         api_key_env: str = "JOURNEYMAN_SERVED_API_KEY",
+        prove: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._process = process
@@ -151,6 +158,7 @@ class Keeper:
         self._clock = clock
         self._base = process.launch.base
         self._tokens = BaseTokens(self._base)
+        self._prove_whole = prove
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then let requests end, and end the server.
@@ -214,6 +222,7 @@ class Keeper:
                 if now >= up.next_health:
                     up.next_health = now + self.pace.health
                     if await self._is_healthy():
+                        await self._see_work(up)
                         await self._follow(up)
                 if now >= up.next_canary:
                     up.next_canary = now + self.pace.canary
@@ -232,6 +241,13 @@ class Keeper:
             return False
         return not reply.is_refusal
 
+    async def _see_work(self, up: _Up) -> None:
+        """A server that gets on with its work is there, however long a canary has to wait."""
+        text = str((await self._server.get("//metrics", timeout_s=self.pace.health)).data)
+        work = sum(float(number) for number in re.findall(_WORK, text, _LINES))
+        if work != up.work:
+            up.work, up.answered = work, self._clock()
+
     async def _follow(self, up: _Up) -> None:
         """Load what came into traffic, unload what left it."""
         try:
@@ -244,9 +260,10 @@ class Keeper:
             if name not in up.provers and self._clock() >= up.refused.get(name, 0.0):
                 await self._take_in(up, name, release)
         served = await self._server.cards()
-        for name, card in served.items():
-            if card.parent is not None and name not in wanted:
-                await self._let_go(up, name)
+        left = [n for n, card in served.items() if card.parent is not None and n not in wanted]
+        in_use = await self._in_use() if left else frozenset()
+        for name in left:
+            await self._let_go(up, name, in_use=name in in_use)
 
     async def _take_in(self, up: _Up, name: str, release: Wanted) -> None:
         if release.facts.base_digest != self._base.digest:
@@ -278,13 +295,15 @@ class Keeper:
             self._tell(Event("refused", name, why))
         up.refused[name] = self._clock() + self.pace.retry
 
-    async def _let_go(self, up: _Up, name: str) -> None:
+    async def _let_go(self, up: _Up, name: str, *, in_use: bool) -> None:
         """Unload an adapter once nobody can still be asking for it."""
-        now = self._clock()
-        if name not in up.leaving:
-            up.leaving[name] = now + self.pace.drain
-            self._tell(Event("draining", name, f"for {self.pace.drain:g} s"))
-        if now < up.leaving[name] or name in await self._in_use():
+        now, is_own = self._clock(), name in up.provers
+        patience = self.pace.drain * (1 if is_own else _GUESTS_PATIENCE)
+        if is_own and name not in up.leaving:
+            self._tell(Event("draining", name, f"for {patience:g} s"))
+        if in_use or name not in up.leaving:
+            up.leaving[name] = now + patience
+        if now < up.leaving[name]:
             return
         await unload_adapter(self._server, name)
         del up.leaving[name]
@@ -293,6 +312,12 @@ class Keeper:
 
     async def _prove_all(self, up: _Up) -> None:
         """The canary, which goes through the engine: it notices what hangs behind the door."""
+        if self._prove_whole is not None:
+            await self._prove_whole()
+            if not up.answered > up.since:
+                self._tell(Event("serving", self._base.name, "it agrees with the one in process"))
+            up.answered = self._clock()
+            return
         await canary_on(self._server, self._base.name, self._tokens)
         up.answered = self._clock()
         for name, prover in list(up.provers.items()):
@@ -302,6 +327,8 @@ class Keeper:
                 del up.provers[name]
                 await unload_adapter(self._server, name)
                 self._refuse(up, name, str(error))
+            except ModelError as error:  # of the others the canary is asked all the same
+                logger.warning("%s", error)
 
     async def _in_use(self) -> frozenset[str]:
         """Adapters with requests under way, as the server counts them."""

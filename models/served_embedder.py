@@ -26,8 +26,10 @@ LIKENESS = {"float32": 0.9999, "bfloat16": 0.99, "float16": 0.999}
 _FIXED = ("How do I cancel an order?", "def largest(values): return max(values)")
 
 
-class ServedEmbedder:
+class ServedEmbedder(Embedder):
     """Turns queries into unit vectors by a server. Safe between tasks, event loops and threads.
+
+    Documents are embedded in process, as an index is built once.
 
     Args:
         local: The embedder in process; it embeds the fixed texts, and documents.
@@ -46,17 +48,13 @@ class ServedEmbedder:
         serving: Serving | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(local.base, query_weights=local.query_weights)
         self.local = local
         self.server = server
         self.name = name
         self.serving = serving or Serving()
         self._clock = clock
         self._proven: tuple[float, int] | None = None
-
-    @property
-    def taught(self) -> bool:
-        """Whether the query side has weights of its own."""
-        return self.local.taught
 
     def fingerprint(self) -> str:
         """Hash of everything that shapes a vector; the embedder's own at the same precision."""
@@ -71,6 +69,15 @@ class ServedEmbedder:
             }
         )
 
+    async def prove(self) -> None:
+        """Hold the server against the embedder in process, unless that was done lately.
+
+        Raises:
+            ModelUnavailable: As `answer`.
+            WeightsError: As `answer`.
+        """
+        await self._prove()
+
     async def answer(self, item: str) -> Vector:
         """One unit vector (dimension,).
 
@@ -80,6 +87,20 @@ class ServedEmbedder:
         """
         vector: Vector = (await self._believed([item]))[0]
         return vector
+
+    def document_fingerprint(self) -> str:
+        """That of the embedder in process, which embeds the documents."""
+        return self.local.document_fingerprint()
+
+    def embed_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> Vector:
+        """See `Embedder.embed_documents`."""
+        return self.local.embed_documents(texts, batch_size=batch_size, progress=progress)
 
     def predict(self, queries: Sequence[str]) -> list[Vector]:
         """One unit vector (dimension,) per query, in order.

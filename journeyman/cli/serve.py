@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,10 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="vLLM's own log; default: in the data directory."),
     ] = None,
+    embedder: Annotated[
+        bool,
+        typer.Option("--embedder", help="Serve the embedder of searches and routers instead."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the command that would be run, and end.")
     ] = False,
@@ -55,6 +60,8 @@ def serve(
 
       journeyman serve --base SmolLM2-135M-Instruct --port 8001 --json
 
+      journeyman serve --embedder
+
     What is promoted is loaded, proven by the canary, and served; what left traffic is drained and
     unloaded. A server that dies or hangs is started again. SIGTERM or Ctrl-C lets requests end.
     """
@@ -62,35 +69,47 @@ def serve(
     from journeyman.traces.registry import Registry
 
     settings = load_settings()
-    given = {"base": base, "host": host, "port": port, "python": python and str(python)}
+    given = {
+        "embedder" if embedder else "base": base,
+        "host": host,
+        "embedder_port" if embedder else "port": port,
+        "python": python and str(python),
+    }
     changed = {name: value for name, value in given.items() if value is not None}
     settings.serve = settings.serve.model_copy(update=changed)
     folder = (data or Path(settings.data_dir)).absolute()
     settings.data_dir = str(folder)
-    with open_store(store) as opened:
-        registry = Registry(opened, folder)
+    with ExitStack() as opened:
+        # An embedder has nothing to do with releases, so with no store either.
+        registry = None if embedder else Registry(opened.enter_context(open_store(store)), folder)
         launch = _launch(settings, registry)
         if dry_run:
             _show(launch, json=json)
             return
-        keeper = _keeper(settings, launch, registry, log or folder / "serve.log", json=json)
+        named = "serve-embedder.log" if embedder else "serve.log"
+        keeper = _keeper(settings, launch, registry, log or folder / named, json=json)
         interrupted = asyncio.run(_until_told(keeper))
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _launch(settings: Settings, registry: Registry) -> Launch:
+def _launch(settings: Settings, registry: Registry | None) -> Launch:
+    """How the server of what is in traffic is started, or without a registry an embedder's."""
     from journeyman.graph.served import base_in_traffic
     from journeyman.models.catalog import resolve
     from journeyman.models.serve_process import Launch, find_python
 
     chosen = settings.serve
-    base = resolve(chosen.base or base_in_traffic(registry, registry.data))
+    if registry is None:
+        base = resolve(chosen.embedder)
+    else:
+        base = resolve(chosen.base or base_in_traffic(registry, registry.data))
     return Launch(
         base=base,
         python=find_python(None if chosen.python is None else Path(chosen.python)),
         host=chosen.host,
-        port=chosen.port,
+        port=chosen.embedder_port if registry is None else chosen.port,
+        runner="pooling" if registry is None else "generate",
         dtype=settings.served.dtype,
         max_model_len=chosen.max_model_len,
         max_loras=chosen.max_loras,
@@ -102,9 +121,9 @@ def _launch(settings: Settings, registry: Registry) -> Launch:
 
 
 def _keeper(
-    settings: Settings, launch: Launch, registry: Registry, log: Path, *, json: bool
+    settings: Settings, launch: Launch, registry: Registry | None, log: Path, *, json: bool
 ) -> Keeper:
-    from journeyman.graph.served import serving_from, wanted_from
+    from journeyman.graph.served import prove_embedder, serving_from, wanted_from
     from journeyman.models.serve import Keeper, Pace
     from journeyman.models.serve_process import ServerProcess
 
@@ -119,7 +138,8 @@ def _keeper(
     canary = settings.served.canary_seconds
     return Keeper(
         ServerProcess(launch, log),
-        wanted_from(registry),
+        dict if registry is None else wanted_from(registry),
+        prove=prove_embedder(settings, launch.base, launch.url) if registry is None else None,
         tell=tell,
         tolerance=serving_from(settings).nats,
         pace=Pace(

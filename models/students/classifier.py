@@ -171,6 +171,18 @@ class Classifier:
             table, classes = odds / odds.sum(axis=1, keepdims=True), list(self.labels)
         return [dict(zip(classes, map(float, row), strict=True)) for row in table]
 
+    def with_embedder(self, embedder: Embedder) -> Classifier:
+        """The same classifier, which embeds by another embedder of the same vectors."""
+        return Classifier(
+            embedder,
+            self.labels,
+            head=self.head,
+            neighbors=self.neighbors,
+            multi_label=self.multi_label,
+            words=self.words,
+            names=self.names,
+        )
+
     def fingerprint(self) -> str:
         """Hash of the embedder, the labels in their order, the head and the taught texts."""
         return content_hash(

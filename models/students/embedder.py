@@ -88,19 +88,19 @@ class Embedder:
 
     def __init__(
         self,
-        base: str = "all-MiniLM-L6-v2",
+        base: str | Base = "all-MiniLM-L6-v2",
         *,
         query_weights: Path | None = None,
         device: str | None = None,
         dtype: str = "float32",
         num_threads: int | None = None,
     ) -> None:
-        self.base: Base = resolve(base)
+        self.base = resolve(base) if isinstance(base, str) else base
         if query_weights is not None and not query_weights.is_file():
             raise WeightsError(
                 f"The embedder's query weights {str(query_weights)!r} do not exist: teach it, or "
                 f"promote a release whose files are there.",
-                model=base,
+                model=self.base.name,
             )
         self._query_weights = query_weights
         self._device = device

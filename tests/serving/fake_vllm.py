@@ -2,7 +2,7 @@
 
 Standard library alone, so that it starts at once. A text's log-probability is its number of tokens
 times the number in the adapter's folder (`factor`), 1 for the base. `FAKE_SAY` makes it say
-something and end.
+something and end; while the file `FAKE_BUSY` is there, it counts tokens and answers no completion.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
 base = options["--served-model-name"]
 adapters: dict[str, str] = {}
+busy = Path(os.environ.get("FAKE_BUSY", "/nowhere"))
+started = time.monotonic()
 
 
 class Door(BaseHTTPRequestHandler):
@@ -37,13 +40,17 @@ class Door(BaseHTTPRequestHandler):
             lying = [{"id": n, "root": r, "parent": base} for n, r in adapters.items()]
             self.reply(200, {"data": [{"id": base, "root": base, "parent": None}, *lying]})
         elif self.path == "/metrics":
-            self.reply(200, 'vllm:num_requests_running{engine="0"} 0.0\n')
+            tokens = time.monotonic() - started if busy.exists() else 1.0
+            running = 'vllm:num_requests_running{engine="0"} 0.0\n'
+            self.reply(200, f'{running}vllm:generation_tokens_total{{engine="0"}} {tokens}\n')
         else:
             self.reply(200, {})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         name = body.get("lora_name", body.get("model"))
+        while busy.exists() and self.path == "/v1/completions":
+            time.sleep(0.05)
         if self.path == "/v1/load_lora_adapter":
             adapters[name] = body["lora_path"]
             self.reply(200, "Success")

@@ -20,6 +20,7 @@ from typing import cast
 import pytest
 from typer.testing import CliRunner
 
+from journeyman.agents.routing import Route, Routing
 from journeyman.cli.main import app
 from journeyman.cli.serve import _keeper, _until_told
 from journeyman.graph.served import base_in_traffic, serve_students, wanted_from
@@ -29,7 +30,11 @@ from journeyman.models.errors import ConfigError, ModelUnavailable
 from journeyman.models.serve import Keeper, Pace, Wanted
 from journeyman.models.serve_process import Launch, ServerProcess, check_port, find_python
 from journeyman.models.served import ServedGenerator
+from journeyman.models.served_embedder import ServedEmbedder
+from journeyman.models.served_http import Server, run_blocking
 from journeyman.models.served_tokens import BaseTokens
+from journeyman.models.students.classifier import Classifier
+from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.generator_weights import CANARY, Facts
 from journeyman.traces.registry import Registry
 from tests.serving.keeping import Kept
@@ -150,6 +155,20 @@ def test_what_comes_back_while_it_drains_stays(
     assert not kept.told("unloaded")
 
 
+def test_what_a_round_loaded_for_itself_is_left_alone(
+    keep: Callable[..., Kept], release: Callable[..., Wanted]
+) -> None:
+    candidate = release("candidate", served=2.0)
+    with keep({"writer@00000001": release("one", served=3.0)}) as kept:
+        kept.wait_for("serving")
+        server = Server(_process(kept).launch.url)
+        given = {"lora_name": "candidate@1", "lora_path": str(candidate.folder)}
+        run_blocking(lambda: server.post("/load_lora_adapter", given))
+        time.sleep(5 * PACE.drain)
+        assert not kept.told("draining")
+        kept.wait_for("unloaded", "candidate@1")  # once it has lain idle for long
+
+
 @pytest.mark.parametrize(
     ("served", "taught", "why"), [(1.0, 2.0, "without its adapter"), (3.0, 2.0, "other weights")]
 )
@@ -214,6 +233,20 @@ def test_a_server_that_hangs_is_ended_and_started_again(
         assert "not answered" in kept.wait_for("lost").detail
         assert _is_gone(pid)
         kept.wait_for("serving", times=2)
+
+
+def test_a_server_that_is_busy_is_not_taken_for_one_that_hangs(
+    keep: Callable[..., Kept], release: Callable[..., Wanted], launch: Launch, tmp_path: Path
+) -> None:
+    """A canary waits in the server's queue like every request; tokens tell that it moves."""
+    busy = tmp_path / "busy"
+    watched = replace(launch, environment={"FAKE_BUSY": str(busy)})
+    with keep({"writer@00000001": release("one", served=2.0)}, watched) as kept:
+        kept.wait_for("serving")
+        busy.touch()
+        time.sleep(2 * PACE.hang)
+        assert not kept.told("lost")
+        busy.unlink()
 
 
 def test_the_end_takes_the_servers_children_along(
@@ -284,6 +317,28 @@ def test_the_releases_in_traffic_are_wanted(registry: Registry, base: str, first
     assert base_in_traffic(registry, registry.data) == base
     registry.rollback("writer")
     assert wanted() == {}
+
+
+def test_a_damaged_release_keeps_no_other_from_being_served(
+    registry: Registry, base: str, first: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = promoted(registry, base, first)
+    promoted(registry, base, first, agent="other")
+    next(broken.student.glob("*.safetensors")).write_bytes(b"torn")
+    assert [name.partition("@")[0] for name in wanted_from(registry)()] == ["other"]
+    assert f"{broken.id!r} is not served" in caplog.text
+
+
+def test_settings_bind_searches_and_routers_to_an_embedders_server() -> None:
+    settings = Settings()
+    local = Embedder(device="cpu")
+    router = Routing([Route("a", "one")], Classifier(local, {"a": "one", "b": "two"}))
+    assert serve_students([router], settings) == [router]
+    settings.served.embedder_url = "http://127.0.0.1:9/v1"
+    [served] = serve_students([router], settings)
+    assert isinstance(served.student, Classifier)
+    assert isinstance(served.student.embedder, ServedEmbedder)
+    assert served.release == router.release
 
 
 def test_no_generator_in_traffic_needs_a_base_by_name(registry: Registry) -> None:

@@ -112,16 +112,15 @@ def make_adapter(base: str, folder: Path, seed: int, *, std: float = 0.3) -> Pat
     return folder
 
 
-def promoted(registry: Registry, base: str, student: Path) -> Release:
+def promoted(registry: Registry, base: str, student: Path, *, agent: str = "writer") -> Release:
     """A certified release of a generator's folder, in traffic."""
-    agent = Writer(open_generator(student, like=like_of(base)))
-    parts = agent.release_parts()
-    release_id = identify("writer", parts=parts, student=student, head=HEAD).id
+    parts = Writer(open_generator(student, like=like_of(base))).release_parts()
+    release_id = identify(agent, parts=parts, student=student, head=HEAD).id
     scores = HEAD.probabilities([{"sure": 0.5 + i / 400} for i in range(200)])
     certificate = certify_joint(scores, [False] * 200, Risk()).bind(release_id, "frontier")
     release = Release.write(
         registry.data,
-        "writer",
+        agent,
         parts=parts,
         student=student,
         head=HEAD,
@@ -130,7 +129,7 @@ def promoted(registry: Registry, base: str, student: Path) -> Release:
         base_model=base,
     )
     registry.register(release)
-    registry.promote("writer", release.id)
+    registry.promote(agent, release.id)
     return release
 
 
