@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from journeyman.graph.served import wanted_from
+from journeyman.agents.routing import Route, Routing
+from journeyman.graph.served import prove_embedder, serve_students, wanted_from
+from journeyman.graph.settings import Settings
 from journeyman.models.catalog import resolve
 from journeyman.models.release import Release
 from journeyman.models.serve import Keeper, Pace
@@ -26,6 +29,8 @@ from journeyman.models.served import ServedGenerator, Serving
 from journeyman.models.served_canary import TOLERANCES, load_adapter, unload_adapter
 from journeyman.models.served_http import Server, run_blocking
 from journeyman.models.served_probe import probe
+from journeyman.models.students.classifier import Classifier
+from journeyman.models.students.embedder import Embedder
 from journeyman.models.students.generator_weights import open_generator, read_facts
 from journeyman.models.types import Answer, Reason
 from journeyman.traces.registry import Registry
@@ -270,3 +275,37 @@ async def _until_certified(asked: Callable[[], object], *, seconds: float) -> No
         assert time.monotonic() < deadline
         await asyncio.sleep(wait)
         wait = math.ceil(2 * wait)
+
+
+def test_an_embedder_behind_the_pooling_api_is_the_one_in_process(tmp_path: Path) -> None:
+    local = Embedder(device="cpu")
+    launch = Launch(
+        base=local.base, python=_python(), port=_free_port(), runner="pooling", cpu_cache_gb=1
+    )
+    settings = Settings()
+    settings.served.embedder_url = launch.url
+    kept, process = Kept(), ServerProcess(launch, tmp_path / "serve.log")
+    kept.keeper = Keeper(
+        process,
+        dict,
+        tell=kept.events.append,
+        tolerance=TOLERANCES["float32"],
+        prove=prove_embedder(settings, launch.base, launch.url),
+    )
+    queries = ["How do I cancel an order?", "long " * 1000, "", "Ünïcode \N{SNOWMAN}"]
+    router = Routing(
+        [Route("orders", "Orders and returns"), Route("code", "Python functions")],
+        Classifier(local, {"orders": "Orders and returns", "code": "Python functions"}),
+    )
+    with kept:
+        kept.wait_for("serving", local.base.name, seconds=START_SECONDS)
+        [served] = serve_students([router], settings)
+        assert served.release == router.release
+        assert isinstance(served.student, Classifier)
+        vectors = served.student.embedder.predict(queries)
+        np.testing.assert_allclose(vectors, local.predict(queries), atol=1e-5)
+        for found, known in zip(
+            served.student.predict(queries), router.student.predict(queries), strict=True
+        ):
+            assert found.decided == known.decided
+    assert not process.is_running
