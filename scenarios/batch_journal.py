@@ -15,6 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -124,15 +125,20 @@ class BatchJournal:
             raise
 
     def write(self, numbered: Iterable[tuple[int, Line]]) -> None:
-        """Put finished rows on file; they outlive the process from here on."""
+        """Put finished rows on file; they outlive the process from here on.
+
+        Raises:
+            ConfigError: The disk is full, or the file cannot be written for another reason.
+        """
         lines = []
         for number, line in numbered:
             self.tally.count(line)
             lines.append(_dumped({"row": number, **line}))
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        if time.monotonic() - self._synced >= SYNC_SECONDS:
-            self._sync()
+        with self._writing():
+            self._file.write(b"".join(lines))
+            self._file.flush()
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                self._sync()
 
     def finish(self, *, ordered: bool, details: bool) -> None:
         """Make the output of the finished rows, in the format of its name, and drop the journal.
@@ -142,8 +148,12 @@ class BatchJournal:
             details: With the columns that differ from run to run.
 
         Raises:
-            ConfigError: Rows are missing from the journal.
+            ConfigError: Rows are missing from the journal, or the output cannot be written.
         """
+        with self._writing():
+            self._finish(ordered=ordered, details=details)
+
+    def _finish(self, *, ordered: bool, details: bool) -> None:
         self._sync()
         made = self.target.with_name(self.target.name + ".tmp")
         columns = (*STEADY, *DETAILS) if details else STEADY
@@ -169,7 +179,19 @@ class BatchJournal:
         trace: TracebackType | None,
     ) -> None:
         """Let the file go; what is on it stays."""
-        self._file.close()
+        with suppress(OSError):  # of a write that has failed, and been told, already
+            self._file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"{str(self.target)!r} cannot be written ({error.strerror or error}); what is "
+                f"finished is in {str(self.part)!r}: make room, then run the same command again.",
+                path=self.target,
+            ) from error
 
     # Taking up
 

@@ -229,6 +229,16 @@ def test_broken_off_anywhere_the_output_is_the_same(tmp_path: Path, ending: str)
     assert cut.read_bytes() == whole.read_bytes()
 
 
+def test_a_full_disk_is_said_in_one_sentence_with_what_to_do(tmp_path: Path) -> None:
+    source, out = write(tmp_path / "in.jsonl", texts(50)), tmp_path / "out.jsonl"
+    part = Path(f"{out}.part")
+    part.symlink_to("/dev/full")
+    with pytest.raises(ConfigError, match=r"No space left on device.*run the same command again"):
+        run(source, out, trust=Even(Bills()))
+    part.unlink()
+    assert run(source, out, trust=Even(Bills())).tally.num_rows == 50
+
+
 class Late(Teller):
     """A frontier that takes its time."""
 
