@@ -153,6 +153,9 @@ def _server_engine(url: URL) -> Engine:
     try:
         engine = create_engine(
             url,
+            # Whatever the server's default is: who waits for a lock then sees what the one before
+            # has committed, which counters and upserts rest on.
+            isolation_level="READ COMMITTED",
             connect_args=defaults,
             pool_size=POOL_SIZE,
             max_overflow=2 * POOL_SIZE,
