@@ -1,6 +1,6 @@
 """What holds on PostgreSQL alone: its languages, locks, pool, and a server that goes away.
 
-All other tests of the store run there with `pytest --store postgres`.
+All other tests that open a store run there with `pytest --store postgres`.
 """
 
 from __future__ import annotations
