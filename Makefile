@@ -85,8 +85,8 @@ view: $(STAMP)  ## Show what the demo did, in a browser
 test: $(STAMP) sandbox postgres browser  ## Run every test
 	$(PYTEST)
 
-test-postgres: $(STAMP) postgres  ## Run the tests of the trace store again, on PostgreSQL
-	$(PYTEST) --store postgres tests/traces tests/graph
+test-postgres: $(STAMP) postgres  ## Run the tests that open a trace store again, on PostgreSQL
+	$(PYTEST) --store postgres
 
 test-fast: $(STAMP) sandbox  ## Run the tests that take seconds
 	$(PYTEST) -m 'not slow'

@@ -1,8 +1,9 @@
 """What holds for every test: no network beyond loopback, and no settings of whoever runs them.
 
-`pytest --store postgres` runs the tests of the trace store, and no others, on a PostgreSQL server
-that is started for them. A test is one of them if it asks for the fixture `target`, and not for
-`path`, which is a SQLite file.
+`pytest --store postgres` runs the tests that open a trace store, and no others, on a PostgreSQL
+server that is started for them. A test is one of them if it asks for the fixture `any_store`, or
+for one that rests on it, such as `target`. What is about SQLite asks for `path`, a SQLite file, or
+bears the mark `sqlite_only` with the reason. A test that opens a store and is neither fails.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,14 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from journeyman.traces.store import Store
+from tests import stores
 from tests.postgres_server import DRIVER, PACKAGE, PostgresServer, programs
 
 _LOOPBACK = ("127.", "::1", "localhost")
+
+# Datasette reads SQLite files and nothing else.
+_VIEWER = Path(__file__).parent / "traces" / "viewer"
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store",
         choices=("sqlite", "postgres"),
         default="sqlite",
-        help="run the tests of the trace store alone, on PostgreSQL",
+        help="run the tests that open a trace store alone, on PostgreSQL",
     )
 
 
@@ -52,8 +59,64 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_of_any_store(item: pytest.Item) -> bool:
-    names = getattr(item, "fixturenames", ())
-    return "target" in names and "path" not in names
+    if item.get_closest_marker("sqlite_only") or _asks_for("path", item):
+        return False
+    return _asks_for("any_store", item)
+
+
+def _asks_for(fixture: str, item: pytest.Item) -> bool:
+    """Whether a test asks for a fixture; a parameter of that name is none."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    return fixture in getattr(item, "fixturenames", ()) and fixture not in given
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _opened() -> Iterator[list[str]]:
+    """Which stores this process opened since the last test."""
+    opened: list[str] = []
+    really = Store.open
+
+    @wraps(really)
+    def noting(target: str | Path, **given: Any) -> Store:
+        store = really(target, **given)
+        opened.append(str(target))
+        return store
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "open", noting)
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_accounted_for(request: pytest.FixtureRequest, _opened: list[str]) -> Iterator[None]:
+    """Whoever opens a store does so on PostgreSQL as well, or says why not."""
+    yield
+    opened = list(_opened)
+    _opened.clear()
+    item = request.node
+    assert not opened or _says_where(item), (
+        f"The test opens {opened[0]!r}: have it ask for `target`, or for `any_store` and use "
+        "`store_at`, or mark it `sqlite_only` with the reason."
+    )
+
+
+def _says_where(item: pytest.Item) -> bool:
+    return (
+        _is_of_any_store(item)
+        or item.get_closest_marker("sqlite_only") is not None
+        or any(_asks_for(fixture, item) for fixture in ("path", "postgres_url", "postgres_server"))
+        or item.path.is_relative_to(_VIEWER)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _databases_go_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.config.getoption("--store") == "sqlite":
+        yield
+        return
+    folder: Path = request.getfixturevalue("tmp_path")
+    yield
+    stores.drop_below(folder)
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +148,17 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop(url)
 
 
+@pytest.fixture(scope="session")
+def any_store(request: pytest.FixtureRequest) -> None:
+    """Asked for by what has its stores where `--store` says, by `store_at`."""
+    if request.config.getoption("--store") == "postgres":
+        stores.use(request.getfixturevalue("postgres_server"))
+
+
 @pytest.fixture
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+def target(tmp_path: Path, any_store: None) -> Path | str:
     """Where a test's store is, on the backend that `--store` says."""
-    if request.config.getoption("--store") == "sqlite":
-        return tmp_path / "traces.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    return stores.store_at(tmp_path / "traces.db")
 
 
 @pytest.fixture(autouse=True)

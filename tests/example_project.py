@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import text
 
 from journeyman.cli.init import starter
 from journeyman.models.reference_frontier import Reference
 from journeyman.scenarios.suites.desk.schema import BugReport
-from tests.cli.inside import journeyman
+from journeyman.traces.store import Store
+from tests.cli.inside import journeyman, store_of
 from tests.scenarios.requests_suite import write_requests
+from tests.stores import copy_store
 
 QUESTION = "why is my list shared between calls?"
 BROKEN = (
@@ -106,7 +107,11 @@ def _write_inputs(folder: Path) -> None:
 
 def with_frontier(prepared: Path, folder: Path, base_url: str) -> None:
     """Copy the project to a folder of its own and name the frontier there."""
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
+    shutil.copytree(
+        prepared, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("traces.db*")
+    )
+    store = Path(".journeyman/traces.db")
+    copy_store(prepared / store, folder / store)
     with (folder / "journeyman.toml").open("a", encoding="utf-8") as file:
         file.write(
             f'\n[frontier]\nmodel = "reference"\nbase_url = "{base_url}"\n'
@@ -124,5 +129,5 @@ def facts(folder: Path) -> dict[str, str]:
         "active": "SELECT id FROM releases WHERE status = 'active'",
         "escalation": "SELECT min(id) FROM escalations WHERE agent = 'triage'",
     }
-    with closing(sqlite3.connect(folder / ".journeyman" / "traces.db")) as connection:
-        return {name: connection.execute(sql).fetchone()[0] for name, sql in asked.items()}
+    with Store.open(store_of(folder), read_only=True) as store:
+        return store.read(lambda c: {name: str(c.scalar(text(sql))) for name, sql in asked.items()})

@@ -127,19 +127,20 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def new_database(self, *, migrated: bool = True) -> str:
-        """Make a database, with the present schema or empty; its URL."""
+    def new_database(self, *, migrated: bool = True, like: str | None = None) -> str:
+        """Make a database, with the present schema or empty, or a copy of another; its URL."""
         name = f"test_{next(self._numbers)}"
         if migrated and not self._has_template:
             self.execute("CREATE DATABASE migrated")
             Store.open(self.url("migrated")).close()
             self._has_template = True
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {'migrated' if migrated else 'template0'}")
+        template = _name(like) if like else "migrated" if migrated else "template0"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
         """Delete a database, whoever is connected to it."""
-        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+        self.execute(f"DROP DATABASE IF EXISTS {_name(url)} WITH (FORCE)")
 
     def execute(self, sql: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction."""
@@ -181,6 +182,10 @@ class PostgresServer:
                 return
             said += done.stderr
         raise RuntimeError(f"initdb failed:\n{said}")
+
+
+def _name(url: str) -> str:
+    return url.rpartition("/")[2]
 
 
 def _free_port() -> int:

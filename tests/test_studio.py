@@ -12,9 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_langgraph_json_names_a_factory_whose_graph_has_no_checkpointer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "traces.db"))
+    monkeypatch.setenv("JOURNEYMAN_STORE", str(target))
     config = json.loads((ROOT / "langgraph.json").read_text(encoding="utf-8"))
     path, _, name = config["graphs"]["orchestrator"].partition(":")
     spec = importlib.util.spec_from_file_location("studio", ROOT / path)

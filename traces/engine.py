@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -58,6 +58,8 @@ _SERVER_SETTINGS = (
     f"SET lock_timeout = '{BUSY_TIMEOUT_SECONDS:g}s'",
     "SET idle_in_transaction_session_timeout = '60s'",
 )
+
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SERIALIZATION = {"40001", "40P01", "55P03"}  # PostgreSQL: serialization, deadlock, lock timeout
@@ -153,6 +155,9 @@ def _server_engine(url: URL) -> Engine:
     try:
         engine = create_engine(
             url,
+            # Whatever the server's default is: who waits for a lock then sees what the one before
+            # has committed, which counters and upserts rest on.
+            isolation_level="READ COMMITTED",
             connect_args=defaults,
             pool_size=POOL_SIZE,
             max_overflow=2 * POOL_SIZE,
@@ -201,6 +206,24 @@ def take_turns(connection: Connection, subject: str) -> None:
         # Two subjects of one hash wait for each other in vain, which does no harm.
         lock = func.pg_advisory_xact_lock(func.hashtextextended(f"journeyman {subject}", 0))
         connection.execute(select(lock))
+
+
+def not_writable(connection: Connection, tables: Iterable[str]) -> list[str]:
+    """Of a server's tables those that answering could not write: for lack of a grant, or on a copy.
+
+    On SQLite none, since there the file decides.
+    """
+    if connection.dialect.name == "sqlite":
+        return []
+    if connection.scalar(select(func.pg_is_in_recovery())):
+        return list(tables)
+    return [
+        name
+        for name in tables
+        if not all(
+            connection.scalar(select(func.has_table_privilege(name, right))) for right in _RIGHTS
+        )
+    ]
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from journeyman.models.errors import CorruptRecord, TraceError
 from journeyman.traces import reads
-from journeyman.traces.payloads import digest
+from journeyman.traces.payloads import digest, encode
 from journeyman.traces.schema import Base, Payload, SchemaInfo
 from journeyman.traces.store import Store
 
@@ -27,6 +27,9 @@ _PAYLOADS = cast("Table", Payload.__table__)
 
 _MARK = "copied_from"
 """In `schema_info` of a store that is being filled: where from."""
+
+_ADDRESS = {"dbname", "host", "hostaddr", "options", "port", "service"}
+"""Parts of a server's URL after the `?` that say which store it is; a password, say, does not."""
 
 _BATCH = 2_000
 _PAYLOAD_BATCH = 250  # content may be large
@@ -101,20 +104,28 @@ def _is_mark() -> Any:
 
 
 def _claim(source: Store, target: Store) -> None:
+    mark = _mark_of(source)
+
     def work(connection: Connection) -> None:
         begun = connection.scalar(select(_INFO.c.value).where(_is_mark()))
         full = {name for name, count in reads.counts(connection).items() if count} - {_INFO.name}
-        if full and begun != source.name:
+        if full and begun != mark:
             what = f"a part of {begun}" if begun else f"rows, in {min(full)!r} for one"
             raise TraceError(
                 f"Trace store {target.name} holds {what}: copy into an empty store, so that no "
                 "two histories are mixed."
             )
-        if begun != source.name:
+        if begun != mark:
             connection.execute(_INFO.delete().where(_is_mark()))
-            connection.execute(_INFO.insert().values(key=_MARK, value=source.name))
+            connection.execute(_INFO.insert().values(key=_MARK, value=mark))
 
     target.transact(work)
+
+
+def _mark_of(source: Store) -> str:
+    """What tells a source from others: its name, and what of the URL's query leads elsewhere."""
+    query = {key: value for key, value in source.url.query.items() if key in _ADDRESS}
+    return f"{source.name} {encode(query)}" if query else source.name
 
 
 def _count(connection: Connection, each: Table) -> int:

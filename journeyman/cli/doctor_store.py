@@ -16,16 +16,17 @@ MAX_CHECKED_BYTES = 200 * 1024**2
 def look_at_store(target: str) -> Iterator[Finding]:
     """What there is to say about a trace store; a file that is not there yet is no fault."""
     from journeyman.models.errors import CorruptRecord, SchemaTooNew, TraceError
-    from journeyman.traces.engine import describe, parse_url
+    from journeyman.traces.engine import describe, not_writable, parse_url, sqlite_path
     from journeyman.traces.store import Store
 
     option = f"--store {shlex.quote(target)}"
-    if "://" not in target and not Path(target).exists():
-        yield _not_yet(Path(target))
-        return
-    name = target
     try:
-        name = describe(parse_url(target)).strip("'")
+        url = parse_url(target)
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            yield _not_yet(path)
+            return
+        name = describe(url).strip("'")
         with Store.open(target, create=False, read_only=True) as store:
             status = store.status()
             size = f"{status.num_bytes / 1e6:.1f} MB, {status.counts.get('runs', 0):,} runs"
@@ -35,6 +36,7 @@ def look_at_store(target: str) -> Iterator[Finding]:
                 yield Finding("store content", "ok", detail)
             else:
                 yield Finding("store content", "ok", f"intact, {store.integrity():,} payloads")
+            closed = store.read(lambda c: not_writable(c, sorted(status.counts)))
     except SchemaTooNew as error:
         yield Finding("store", "wrong", str(error), "pip install --upgrade journeyman")
         return
@@ -44,8 +46,7 @@ def look_at_store(target: str) -> Iterator[Finding]:
     except TraceError as error:
         yield Finding("store", "wrong", str(error), _mend(str(error), option))
         return
-    if "://" not in target:
-        yield _writable(Path(target))
+    yield _writable(path) if path is not None else _granted(closed)
 
 
 def _mend(said: str, option: str) -> str:
@@ -71,3 +72,15 @@ def _writable(path: Path) -> Finding:
         return Finding("store writable", "ok", "file and folder")
     named = " ".join(shlex.quote(str(each)) for each in locked)
     return Finding("store writable", "wrong", f"{named} may not be written", f"chmod u+w {named}")
+
+
+def _granted(closed: list[str]) -> Finding:
+    if not closed:
+        return Finding("store writable", "ok", "every table")
+    more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
+    return Finding(
+        "store writable",
+        "wrong",
+        f"table {closed[0]!r}{more} may not be written by this user, or on this server",
+        "grant what docs/postgres.md names, and give the address of the primary server",
+    )

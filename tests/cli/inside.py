@@ -11,6 +11,19 @@ from pathlib import Path
 from unittest import mock
 
 from journeyman.cli.main import main
+from tests.stores import store_at
+
+
+def store_of(folder: Path) -> Path | str:
+    """Where the project in a folder has its trace store, unless it says otherwise."""
+    return store_at(folder / ".journeyman" / "traces.db")
+
+
+def environment(folder: Path, **given: str) -> dict[str, str]:
+    """That of a command in the folder: without settings of its own, its store is `store_of` it."""
+    store = store_of(folder)
+    named = {} if isinstance(store, Path) else {"JOURNEYMAN_STORE": store}
+    return {**named, **os.environ, **given}
 
 
 def journeyman(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +33,7 @@ def journeyman(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         chdir(folder),
         mock.patch.object(sys, "argv", ["journeyman", *arguments]),
         mock.patch.object(sys, "stdin", StringIO()),
-        mock.patch.dict(os.environ, {"COLUMNS": "200"}),
+        mock.patch.dict(os.environ, environment(folder, COLUMNS="200")),
         redirect_stdout(out),
         redirect_stderr(told),
     ):

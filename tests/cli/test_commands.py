@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.inside import journeyman
+from tests.cli.inside import environment, journeyman
 from tests.scenarios.scripted import said, write_echoes
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 SUITE = """
 version: 1
@@ -130,6 +131,7 @@ def test_settings_with_an_unknown_key_are_refused_with_file_and_key(tmp_path: Pa
     assert "journeyman.toml" in done.stderr
 
 
+@pytest.mark.sqlite_only("its stores are files that it looks for")
 def test_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "journeyman.toml").write_text("store = 'a.db'\n", encoding="utf-8")
     monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "b.db"))
@@ -144,6 +146,7 @@ def test_a_missing_suite_is_one_clear_sentence(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.sqlite_only("a server has no database that is not there yet")
 def test_nothing_matched_has_its_own_exit_code(tmp_path: Path) -> None:
     done = journeyman(tmp_path, "traces", "list", "--store", str(tmp_path / "none.db"))
     assert done.returncode == 2
@@ -157,7 +160,7 @@ def test_a_reader_that_leaves_early_ends_the_run(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "journeyman", "run", "echoes.yaml", "--json", "-j", "1"],
         cwd=tmp_path,
-        env={**os.environ, "ECHO_SECONDS": "0.1"},
+        env=environment(tmp_path, ECHO_SECONDS="0.1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -215,6 +218,7 @@ def test_a_key_pasted_as_the_name_of_a_variable_is_refused_without_being_told(
     assert "frontier.api_key_env" in done.stdout + done.stderr
 
 
+@pytest.mark.sqlite_only("its stores are files that it looks for")
 def test_traces_of_the_demo_are_pointed_to(tmp_path: Path) -> None:
     (tmp_path / ".journeyman").mkdir()
     journeyman(tmp_path, "db", "migrate", "--store", ".journeyman/demo.db")

@@ -22,8 +22,11 @@ from journeyman.models.errors import ConfigError
 from journeyman.traces.collect import collect
 from journeyman.traces.reviews import Case, entries, find_case, queue, review
 from journeyman.traces.store import Store
-from tests.cli.inside import journeyman
+from tests.cli.inside import environment, journeyman, store_of
 from tests.cli.test_commands import SUITE
+from tests.stores import copy_store
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 PLAN = {"steps": [{"agent": "garden", "input": {"text": "a cordless drill"}, "wave": 0}]}
 
@@ -41,15 +44,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(filled: Path, tmp_path: Path) -> Path:
     """A copy of it, to be reviewed."""
-    (tmp_path / ".journeyman").mkdir()
-    for name in ("colors.yaml", ".journeyman/traces.db"):
-        (tmp_path / name).write_bytes((filled / name).read_bytes())
+    (tmp_path / "colors.yaml").write_bytes((filled / "colors.yaml").read_bytes())
+    store = Path(".journeyman/traces.db")
+    copy_store(filled / store, tmp_path / store)
     return tmp_path
 
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[Store]:
-    with Store.open(folder / ".journeyman" / "traces.db") as opened:
+    with Store.open(store_of(folder)) as opened:
         yield opened
 
 
@@ -115,7 +118,7 @@ def test_an_edited_answer_is_held_to_the_sub_agents_form(folder: Path) -> None:
         folder, "escalations", "review", first, "--edit", "answer.json", "--suite", "colors.yaml"
     )
     assert right.returncode == 0, right.stderr
-    with Store.open(folder / ".journeyman/traces.db", read_only=True) as store:
+    with Store.open(store_of(folder), read_only=True) as store:
         (row,) = [r for r in collect(store, "routing").rows if r.label_source == "human"]
     assert row.target == PLAN
 
@@ -127,6 +130,7 @@ def test_a_script_without_a_verdict_is_told_what_to_give(folder: Path) -> None:
     assert journeyman(folder, "escalations", "review", "--approve").returncode == 2
 
 
+@pytest.mark.sqlite_only("a database is there before it is used")
 def test_nothing_is_made_where_there_is_no_store(tmp_path: Path) -> None:
     done = journeyman(tmp_path, "escalations", "review", "0", "--approve")
     assert done.returncode == 2
@@ -255,7 +259,7 @@ def test_keys_and_editor_work_on_a_real_terminal(folder: Path) -> None:
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env={**os.environ, "EDITOR": f"{sys.executable} {editor}", "VISUAL": ""},
+        env=environment(folder, EDITOR=f"{sys.executable} {editor}", VISUAL=""),
     )
     os.close(slave)
     seen, keys, asked = "", iter("eaq"), 0
@@ -276,7 +280,7 @@ def test_keys_and_editor_work_on_a_real_terminal(folder: Path) -> None:
         process.wait()
         os.close(master)
     assert process.returncode == 0, seen
-    with Store.open(folder / ".journeyman/traces.db", read_only=True) as store:
+    with Store.open(store_of(folder), read_only=True) as store:
         assert states(store) == ["approved", "edited", "pending"]
 
 

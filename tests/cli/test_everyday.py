@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from journeyman.cli.completion import agents, releases, runs, suites
 from journeyman.cli.doctor import EXTRAS
@@ -24,7 +24,7 @@ from journeyman.traces.records import (
     new_trace_id,
 )
 from journeyman.traces.store import Store
-from tests.cli.inside import journeyman
+from tests.cli.inside import journeyman, store_of
 
 NOW = datetime.now(UTC)
 
@@ -55,15 +55,15 @@ def record(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with Store.open(tmp_path / ".journeyman" / "traces.db"):
+def folder(tmp_path: Path, any_store: None) -> Path:
+    with Store.open(store_of(tmp_path)):
         pass
     return tmp_path
 
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[Store]:
-    with Store.open(folder / ".journeyman" / "traces.db") as opened:
+    with Store.open(store_of(folder)) as opened:
         yield opened
 
 
@@ -220,13 +220,24 @@ def test_the_doctor_checks_the_store(folder: Path, store: Store) -> None:
     assert found["store writable"]["status"] == "ok"
 
 
-def test_the_doctor_says_how_to_mend_an_old_schema_and_a_damaged_file(folder: Path) -> None:
-    path = folder / ".journeyman" / "traces.db"
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE schema_version SET version_num = '0001_initial'")
-    raw.close()
+@pytest.mark.sqlite_only("a database is there before it is used")
+def test_a_file_that_is_not_made_yet_is_no_fault_to_the_doctor_however_it_is_named(
+    tmp_path: Path,
+) -> None:
+    for name in (tmp_path / "new.db", f"sqlite:///{tmp_path / 'new.db'}"):
+        (tmp_path / "journeyman.toml").write_text(f"store = '{name}'\n", "utf-8")
+        assert findings(tmp_path)["store"]["status"] == "ok"
+
+
+def test_the_doctor_says_how_to_mend_an_old_schema(folder: Path, store: Store) -> None:
+    old = sa.text("UPDATE schema_version SET version_num = '0001_initial'")
+    store.transact(lambda c: c.execute(old))
     assert findings(folder)["store"]["mend"].startswith("journeyman db migrate")
-    path.write_bytes(b"no database at all" * 100)
+
+
+@pytest.mark.sqlite_only("damages a file")
+def test_the_doctor_says_how_to_mend_a_damaged_file(folder: Path) -> None:
+    (folder / ".journeyman" / "traces.db").write_bytes(b"no database at all" * 100)
     found = findings(folder)["store"]
     assert (found["status"], bool(found["mend"])) == ("wrong", True)
 
@@ -360,13 +371,21 @@ def test_a_time_that_is_none_is_refused(folder: Path, since: str) -> None:
 # db
 
 
-def test_backup_prune_and_vacuum_of_the_store(folder: Path, store: Store) -> None:
-    record(store, "old", days=60)
-    kept = record(store, "escalated", days=60, source="frontier")
-    young = record(store, "young")
+@pytest.mark.sqlite_only("a server is backed up by pg_dump")
+def test_a_backup_is_the_whole_store_and_replaces_nothing(folder: Path, store: Store) -> None:
+    for each in ("one", "two"):
+        record(store, each)
     (told,) = lines(journeyman(folder, "db", "backup", "copy.db", "--json").stdout)
     assert Path(told["file"]).stat().st_size == told["num_bytes"]
     assert journeyman(folder, "db", "backup", "copy.db").returncode == 2
+    with Store.open(folder / "copy.db", read_only=True) as copy:
+        assert len(copy.runs(None)) == 2
+
+
+def test_prune_and_vacuum_of_the_store(folder: Path, store: Store) -> None:
+    record(store, "old", days=60)
+    kept = record(store, "escalated", days=60, source="frontier")
+    young = record(store, "young")
     planned = lines(
         journeyman(folder, "db", "prune", "--older-than", "30d", "--dry-run", "--json").stdout
     )
@@ -380,8 +399,6 @@ def test_backup_prune_and_vacuum_of_the_store(folder: Path, store: Store) -> Non
     status = lines(journeyman(folder, "db", "status", "--check", "--json").stdout)[0]
     assert status["counts"]["runs"] == 2
     assert status["payloads_checked"] == status["counts"]["payloads"]
-    with Store.open(folder / "copy.db", read_only=True) as copy:
-        assert len(copy.runs(None)) == 3
 
 
 def test_a_servers_store_is_backed_up_by_its_own_tool(tmp_path: Path) -> None:
@@ -412,6 +429,7 @@ def test_names_are_completed(folder: Path, store: Store, monkeypatch: pytest.Mon
     (folder / "scenarios").mkdir()
     (folder / "scenarios" / "mine.yaml").write_text("")
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("JOURNEYMAN_STORE", str(store_of(folder)))
     assert "desk" in suites("de")
     assert suites("scen") == ["scenarios/mine.yaml"]
     assert agents("ext") == ["extraction"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from journeyman.traces.records import RunRecord, now
 from journeyman.traces.store import Store
 from tests.cli.inside import journeyman
+from tests.postgres_server import PostgresServer
 
 RUN = "0123456789abcdef0123456789abcdef"
 
@@ -32,6 +33,21 @@ def test_status_counts_and_checks(tmp_path: Path, postgres_url: str) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["counts"]["runs"], said["payloads_checked"]) == (1, 1)
+
+
+def test_the_doctor_says_where_its_user_may_not_write(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.execute("CREATE ROLE visitor LOGIN")
+    postgres_server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO visitor", name)
+    postgres_server.execute("GRANT INSERT, UPDATE, DELETE ON runs TO visitor", name)
+    url = postgres_url.replace("postgres@", "visitor@")
+    (tmp_path / "journeyman.toml").write_text(f"store = '{url}'\n", encoding="utf-8")
+    done = journeyman(tmp_path, "doctor", "--json")
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found["store writable"]["status"] == "wrong"
+    assert "docs/postgres.md" in found["store writable"]["mend"]
 
 
 def test_a_file_is_copied_to_a_server_once(tmp_path: Path, postgres_url: str) -> None:

@@ -9,14 +9,16 @@ import pytest
 
 from journeyman.traces.registry import Registry
 from journeyman.traces.store import Store
-from tests.cli.test_commands import journeyman
+from tests.cli.inside import journeyman, store_of
 from tests.graph.released import make_release
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project with two releases on record and none in traffic."""
-    with Store.open(tmp_path / ".journeyman" / "traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         registry = Registry(store, tmp_path / ".journeyman")
         for word in ("high", "low"):
             registry.register(make_release(registry.data, word))
@@ -84,6 +86,7 @@ def test_what_is_not_there_is_said_in_one_line(folder: Path) -> None:
     assert journeyman(folder, "releases", "list", "nobody").returncode == 5
 
 
+@pytest.mark.sqlite_only("a database is there before it is used")
 def test_nothing_is_made_where_there_is_no_store(tmp_path: Path) -> None:
     done = journeyman(tmp_path, "releases", "rollback", "triage")
     assert done.returncode == 2

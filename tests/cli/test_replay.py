@@ -18,9 +18,11 @@ from journeyman.models.reference_frontier import Reference, ReferenceFrontier
 from journeyman.traces.recorder import Recorder
 from journeyman.traces.registry import Registry
 from journeyman.traces.store import Store
-from tests.cli.inside import journeyman
+from tests.cli.inside import journeyman, store_of
 from tests.graph.released import OneWord, Released, promoted
 from tests.graph.triage import Ticket
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 NUM_TICKETS = 150
 TICKETS = [f"ticket {i}" + (" unsure" if i % 5 == 0 else "") for i in range(NUM_TICKETS)]
@@ -54,7 +56,7 @@ def answer_all(store: Store, trust: ReleaseTrust | None = None) -> None:
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without a release: everything escalated."""
     folder = tmp_path_factory.mktemp("cold")
-    with Store.open(folder / ".journeyman" / "traces.db") as store:
+    with Store.open(store_of(folder)) as store:
         answer_all(store)
     return folder
 
@@ -119,7 +121,7 @@ def test_a_student_that_costs_something_saves_less(cold: Path) -> None:
 def test_the_release_in_traffic_is_replayed_from_its_recorded_confidences(
     tmp_path: Path,
 ) -> None:
-    with Store.open(tmp_path / ".journeyman" / "traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         registry = Registry(store, tmp_path / ".journeyman")
         answer_all(store)
         release = promoted(registry, "low")
@@ -138,7 +140,7 @@ def test_the_release_in_traffic_is_replayed_from_its_recorded_confidences(
 def _other(folder: Path, release: str) -> str:
     from journeyman.traces.attempts import attempted
 
-    with Store.open(folder / ".journeyman" / "traces.db", read_only=True) as store:
+    with Store.open(store_of(folder), read_only=True) as store:
         return next(each.release for each in attempted(store, "triage") if each.release != release)
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.inside import journeyman
 from tests.scenarios.requests_suite import write_requests
 
+pytestmark = pytest.mark.usefixtures("any_store")
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

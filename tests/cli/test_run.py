@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,8 +19,10 @@ import pytest
 
 from journeyman.scenarios.suite import load_suite
 from journeyman.traces.store import Store
-from tests.cli.inside import journeyman
+from tests.cli.inside import environment, journeyman, store_of
 from tests.scenarios.scripted import said, write_echoes
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 ALONE = ("run", "echoes.yaml", "--arm", "student-only")
 
@@ -33,7 +34,7 @@ def process(
     return subprocess.run(
         [sys.executable, "-m", "journeyman", *arguments],
         cwd=folder,
-        env={**os.environ, **(env or {})},
+        env=environment(folder, **(env or {})),
         capture_output=True,
         text=True,
         timeout=120,
@@ -96,7 +97,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -
     running = subprocess.Popen(
         [sys.executable, "-m", "journeyman", *ALONE, "-j", "1"],
         cwd=tmp_path,
-        env={**os.environ, "ECHO_SECONDS": "0.1"},
+        env=environment(tmp_path, ECHO_SECONDS="0.1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -113,7 +114,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -
     assert err.endswith("journeyman: interrupted; what was finished is kept.\n")
     assert "Traceback" not in err
     assert "interrupted" in out
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (before,) = store.suite_runs()
         finished = len(store.scenario_results(before.id))
         assert before.status == "interrupted"
@@ -121,7 +122,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -
     resumed = journeyman(tmp_path, "run", "--resume", "latest")
     assert resumed.returncode == 0, resumed.stderr
     assert f"{finished} of 30 are there" in resumed.stderr
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (after,) = store.suite_runs()
         assert (after.id, after.status, after.num_passed) == (before.id, "passed", 30)
 
@@ -144,7 +145,7 @@ def test_a_rejected_key_stops_the_run_at_once_and_leaves_nothing_finished(tmp_pa
         done = journeyman(tmp_path, "run", "echoes.yaml", "-j", "2")
     assert done.returncode == 3
     assert "HTTP 401" in done.stdout
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (run,) = store.suite_runs()
         assert run.status == "error"
         assert store.scenario_results(run.id) == []
@@ -190,7 +191,7 @@ def test_what_ended_in_an_error_runs_again_when_asked_to(tmp_path: Path) -> None
     assert journeyman(tmp_path, "run", "--resume", "latest").returncode == 3
     again = journeyman(tmp_path, "run", str(path), "--retry-errors", "latest")
     assert again.returncode == 0, again.stdout
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (run,) = store.suite_runs()
         assert (run.num_passed, run.num_error, run.num_resumed) == (2, 0, 1)
 
@@ -381,7 +382,7 @@ def _kill_after(folder: Path, arguments: tuple[str, ...], log: Path, *, num_line
     running = subprocess.Popen(
         [sys.executable, "-m", "journeyman", *arguments],
         cwd=folder,
-        env={**os.environ, "ECHO_LOG": str(log), "ECHO_SECONDS": "0.005"},
+        env=environment(folder, ECHO_LOG=str(log), ECHO_SECONDS="0.005"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -393,7 +394,7 @@ def _kill_after(folder: Path, arguments: tuple[str, ...], log: Path, *, num_line
 
 
 def _on_record(folder: Path) -> set[tuple[str, int]]:
-    with Store.open(folder / ".journeyman/traces.db") as store:
+    with Store.open(store_of(folder)) as store:
         (run,) = store.suite_runs()
         return {(row.scenario_id, row.epoch) for row in store.scenario_results(run.id)}
 
@@ -476,20 +477,20 @@ def test_a_figure_that_no_run_has_is_told_before_the_run(tmp_path: Path) -> None
     wrong = journeyman(tmp_path, *ALONE, "--baseline", "before", "--tolerance", "pas_rate=0.1")
     assert wrong.returncode == 2
     assert "unknown figure 'pas_rate'" in wrong.stderr
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         assert len(store.suite_runs()) == 1
 
 
 def test_a_run_that_was_killed_after_its_last_result_is_ended_when_resumed(tmp_path: Path) -> None:
     write_echoes(tmp_path, GOOD)
     journeyman(tmp_path, *ALONE)
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (run,) = store.suite_runs()
         store.write([replace(run, status="running", ended_at=None, num_passed=0)])
     assert journeyman(tmp_path, "bless", "latest").returncode == 2
     assert journeyman(tmp_path, "run", "--resume", "latest").returncode == 0
     assert journeyman(tmp_path, "bless", "latest").returncode == 0
-    with Store.open(tmp_path / ".journeyman/traces.db") as store:
+    with Store.open(store_of(tmp_path)) as store:
         (run,) = store.suite_runs()
         assert (run.status, run.num_passed) == ("passed", 2)
         assert run.ended_at is not None

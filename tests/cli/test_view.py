@@ -20,9 +20,9 @@ COMMAND = [sys.executable, "-m", "journeyman", "view", "--no-open", "--port", "0
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    Store.open(tmp_path / "traces.db").close()
-    return tmp_path / "traces.db"
+def store(target: Path | str) -> str:
+    Store.open(target).close()
+    return str(target)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def status_of(url: str, **headers: str) -> int:
             return error.code
 
 
-def test_it_says_where_it_is_answers_and_ends(path: Path, running: list[Viewer]) -> None:
-    url, process = start(running, "--store", str(path))
+def test_it_says_where_it_is_answers_and_ends(store: str, running: list[Viewer]) -> None:
+    url, process = start(running, "--store", store)
     assert url.startswith("http://127.0.0.1:")
     assert status_of(url) == 200
     assert status_of(url, Host="evil.example") == 403
@@ -63,8 +63,8 @@ def test_it_says_where_it_is_answers_and_ends(path: Path, running: list[Viewer])
     assert "Traceback" not in errors
 
 
-def test_beyond_loopback_it_wants_a_token(path: Path, running: list[Viewer]) -> None:
-    url, _ = start(running, "--store", str(path), "--host", "0.0.0.0")
+def test_beyond_loopback_it_wants_a_token(store: str, running: list[Viewer]) -> None:
+    url, _ = start(running, "--store", store, "--host", "0.0.0.0")
     local = url.replace("0.0.0.0", "127.0.0.1")
     bare, _, token = local.partition("?token=")
     assert len(token) >= 16
@@ -75,10 +75,10 @@ def test_beyond_loopback_it_wants_a_token(path: Path, running: list[Viewer]) -> 
 
 
 def test_behind_a_name_of_its_own_it_wants_a_token_as_well(
-    path: Path, running: list[Viewer]
+    store: str, running: list[Viewer]
 ) -> None:
     """A proxy on this machine comes from loopback, and its visitors do not."""
-    url, _ = start(running, "--store", str(path), "--allow-host", "traces.example")
+    url, _ = start(running, "--store", store, "--allow-host", "traces.example")
     bare, _, token = url.partition("?token=")
     assert len(token) >= 16
     sql = bare.replace("/-/journeyman", "/traces.json?sql=select+1")
@@ -98,10 +98,10 @@ def test_behind_a_name_of_its_own_it_wants_a_token_as_well(
         (["--host", "192.0.2.1"], "listen"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(path: Path, arguments: list[str], said: str) -> None:
-    store = [] if "--store" in arguments else ["--store", str(path)]
+def test_what_cannot_be_is_said_in_one_line(store: str, arguments: list[str], said: str) -> None:
+    named = [] if "--store" in arguments else ["--store", store]
     done = subprocess.run(
-        [*COMMAND, *store, *arguments], capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, *named, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
     assert said in done.stderr

@@ -50,7 +50,7 @@ class SlowTrainer(WordTrainer):
             file.write(f"{word}\n")
 
 
-def run(path: Path, data: Path, told: Callable[[str], None]) -> None:
+def run(target: str, data: Path, told: Callable[[str], None]) -> None:
     """One attempt at the round."""
     agent = Desk(trainer=SlowTrainer(data / "diary.txt"))
 
@@ -58,25 +58,25 @@ def run(path: Path, data: Path, told: Callable[[str], None]) -> None:
         if step is None:
             told(stage)
 
-    with Store.open(path) as store:
+    with Store.open(target) as store:
         run_round(agent, store, data, options=OPTIONS, on_stage=on_stage)
 
 
-def has_ended(path: Path) -> bool:
+def has_ended(target: str) -> bool:
     """Whether the second round is over."""
-    with Store.open(path) as store:
+    with Store.open(target) as store:
         last = RoundStore(store).last_done("desk")
     return last is not None and last.number == 2
 
 
-def killed_in(stage: str, path: Path, data: Path, wait: float) -> None:
+def killed_in(stage: str, target: str, data: Path, wait: float) -> None:
     """Fork a child that runs the round, and kill it a while after the stage has begun."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         try:
-            run(path, data, lambda name: os.write(writer, f"{name}\n".encode()) and None)
+            run(target, data, lambda name: os.write(writer, f"{name}\n".encode()) and None)
         finally:
             os._exit(0)
     os.close(writer)
@@ -88,19 +88,19 @@ def killed_in(stage: str, path: Path, data: Path, wait: float) -> None:
         os.waitpid(child, 0)
 
 
-def main(path: Path, data: Path, seed: int, lasts: dict[str, float]) -> None:
+def main(target: str, data: Path, seed: int, lasts: dict[str, float]) -> None:
     """Kill in every stage that has a duration here, then go on to the end."""
     rng = random.Random(seed)
     for stage in STAGES:
-        if stage in lasts and not has_ended(path):
-            killed_in(stage, path, data, rng.uniform(0, lasts[stage]))
+        if stage in lasts and not has_ended(target):
+            killed_in(stage, target, data, rng.uniform(0, lasts[stage]))
     began: list[tuple[str, float]] = []
-    if not has_ended(path):
-        run(path, data, lambda stage: began.append((stage, time.perf_counter())))
+    if not has_ended(target):
+        run(target, data, lambda stage: began.append((stage, time.perf_counter())))
     began.append(("", time.perf_counter()))
     found = {stage: after - at for (stage, at), (_, after) in pairwise(began)}
     sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -19,6 +19,7 @@ from journeyman.traces.rounds import RoundStore
 from journeyman.traces.store import Store
 from tests.graph.apprentice import Desk, notes, put_on_record
 from tests.graph.killed_round import OPTIONS
+from tests.stores import copy_store, store_at
 
 ROOT = Path(__file__).parents[2]
 VARYING = {"round", "started_at", "created_at", "p50_ms", "p95_ms", "train_seconds"}
@@ -26,10 +27,10 @@ VARYING = {"round", "started_at", "created_at", "p50_ms", "p95_ms", "train_secon
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(any_store: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a release in traffic and new labels, from which a second round begins."""
     home = tmp_path_factory.mktemp("begun")
-    with Store.open(home / "traces.db") as store:
+    with Store.open(store_at(home / "traces.db")) as store:
         put_on_record(store, Desk(), notes(60, foreign=0.2))
         put_on_record(store, Desk(), notes(140, seed=9, foreign=1.0))
         assert run_round(Desk(), store, home / "data", options=OPTIONS).in_traffic
@@ -39,9 +40,10 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def second_round(begun: Path, home: Path, seed: int, lasts: dict[str, float]) -> dict[str, float]:
     """Run it on a copy, killed in the stages that have a duration; how long each stage took."""
-    shutil.copytree(begun, home)
+    shutil.copytree(begun / "data", home / "data")
+    copy_store(begun / "traces.db", home / "traces.db")
     program = Path(__file__).with_name("killed_round.py")
-    command = [sys.executable, program, home / "traces.db", home / "data", str(seed)]
+    command = [sys.executable, program, store_at(home / "traces.db"), home / "data", str(seed)]
     done = subprocess.run(
         [*command, json.dumps(lasts)],
         check=True,
@@ -65,7 +67,7 @@ def timeless(value: Any) -> Any:
 
 
 def report_of(home: Path) -> dict[str, Any]:
-    with Store.open(home / "traces.db") as store:
+    with Store.open(store_at(home / "traces.db")) as store:
         rounds = RoundStore(store)
         return dict(rounds.get(rounds.history("desk")[-1].id).report or {})
 
@@ -88,7 +90,7 @@ def test_killed_in_every_stage_a_round_ends_as_if_it_had_not_been(
         # What was trained is not trained again, though stages after it were killed as well.
         assert (diary.count("end"), diary[-1]) == (1, "end")
         assert not list((home / "data" / "rounds").glob("*/*"))
-        with Store.open(home / "traces.db") as store:
+        with Store.open(store_at(home / "traces.db")) as store:
             history = RoundStore(store).history("desk")
             assert [(e.number, e.status) for e in history] == [(1, "done"), (2, "done")]
             registry = Registry(store, home / "data")

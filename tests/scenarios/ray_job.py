@@ -30,7 +30,7 @@ IMPATIENT = {
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, store: str) -> None:
     """Answer `in.jsonl` there into `out.jsonl`."""
     head = {**NODE, "include_dashboard": False, "_system_config": IMPATIENT}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -53,7 +53,6 @@ def main(folder: Path) -> None:
     )
     agent = AgentSource("bills.py:Bills", folder=Path(__file__).parent)
     given = folder / "in.jsonl", folder / "out.jsonl", agent, Settings()
-    store = folder / "traces.db"
     report = asyncio.run(run_batch(*given, options=options, store=store, on_progress=kill))
     left = len(cluster.list_all_nodes())  # the killed one is no longer among them
     told = {"killed_at": killed, "nodes": left, "rows": report.tally.num_rows}
@@ -62,4 +61,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import subprocess
@@ -33,7 +32,11 @@ from journeyman.scenarios import batch, batch_engines, batch_journal
 from journeyman.scenarios.batch import BatchOptions, BatchReport, run_batch
 from journeyman.scenarios.batch_agent import AgentSource
 from journeyman.traces.store import Store
+from tests.cli.inside import environment
 from tests.scenarios.bills import Bills, Teller
+from tests.stores import store_at
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -92,7 +95,7 @@ def run(
             agent or Bills(),
             Settings(),
             options=options,
-            store=source.parent / "traces.db",
+            store=store_at(source.parent / "traces.db"),
             frontier=frontier,
             trust=trust,
             on_progress=on_progress,
@@ -169,7 +172,7 @@ def test_without_a_frontier_rows_are_left_open_with_their_reason(tmp_path: Path)
         "RuntimeError: the student crashed",
     )
     assert (report.tally.num_open, report.tally.num_errors) == (1, 1)
-    with Store.open(tmp_path / "traces.db") as store:
+    with Store.open(store_at(tmp_path / "traces.db")) as store:
         assert {one.status for one in store.escalations()} == {"queued"}
 
 
@@ -342,7 +345,7 @@ def test_the_days_cap_stops_the_job_and_the_next_day_goes_on(tmp_path: Path) -> 
     report = run(source, tmp_path / "out.jsonl", frontier=second)
     assert (report.stop, report.num_resumed, len(second.asked)) == (None, 25, 35)
     assert [row["error"] for row in read(tmp_path / "out.jsonl")] == [None] * 60
-    with Store.open(tmp_path / "traces.db") as store:
+    with Store.open(store_at(tmp_path / "traces.db")) as store:
         assert len(list(store.escalations())) == 60  # a row that was refused left no trace
 
 
@@ -397,7 +400,7 @@ def test_rows_on_record_are_those_asked_for(tmp_path: Path, trace: Any, num: int
     source = write(tmp_path / "in.jsonl", ["pay 1", "unsure 2", "pay 3", "unsure 4", "pay 5"])
     options = BatchOptions(trace=trace)
     run(source, tmp_path / "out.jsonl", options, trust=Even(Bills(), 0.0))
-    with Store.open(tmp_path / "traces.db") as store:
+    with Store.open(store_at(tmp_path / "traces.db")) as store:
         runs = list(store.runs(limit=None))
         assert len(runs) == num
         assert all(one.status == "ok" and "batch" in one.tags for one in runs)
@@ -414,7 +417,7 @@ def test_details_add_latency_and_run(tmp_path: Path) -> None:
     run(source, tmp_path / "out.jsonl", BatchOptions(details=True))
     (row,) = read(tmp_path / "out.jsonl")
     assert row["latency_ms"] > 0
-    with Store.open(tmp_path / "traces.db") as store:
+    with Store.open(store_at(tmp_path / "traces.db")) as store:
         assert store.run(row["run_id"]).run.status == "ok"
 
 
@@ -432,11 +435,11 @@ def test_a_format_that_is_not_known_is_refused(tmp_path: Path, name: str) -> Non
         run(write(tmp_path / name, ["pay 1"]), tmp_path / "out.jsonl")
 
 
-def journeyman(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def journeyman(folder: Path, *arguments: str, **given: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "journeyman", "batch", "in.jsonl", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env=environment(folder, PYTHONPATH=str(ROOT), **given),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

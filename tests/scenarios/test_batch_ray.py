@@ -17,6 +17,9 @@ from journeyman.models.errors import ConfigError
 from journeyman.scenarios.batch import BatchOptions, run_batch
 from journeyman.scenarios.batch_agent import AgentSource
 from tests.scenarios.bills import Bills
+from tests.stores import store_at
+
+pytestmark = pytest.mark.usefixtures("any_store")
 
 HERE = Path(__file__).parent
 
@@ -28,7 +31,7 @@ def test_an_agent_that_is_there_already_cannot_go_to_other_processes(tmp_path: P
     options = BatchOptions(engine="ray", ask_frontier=False)
     given = tmp_path / "in.jsonl", tmp_path / "out.jsonl", Bills(), Settings()
     with pytest.raises(ConfigError, match="pass an AgentSource"):
-        asyncio.run(run_batch(*given, options=options, store=tmp_path / "traces.db"))
+        asyncio.run(run_batch(*given, options=options, store=store_at(tmp_path / "traces.db")))
 
 
 @pytest.mark.slow
@@ -40,9 +43,9 @@ def test_a_node_that_dies_on_the_way_costs_no_row(tmp_path: Path) -> None:
     local = BatchOptions(ask_frontier=False, trust_uncertified=True)
     agent = AgentSource("bills.py:Bills", folder=HERE)
     given = tmp_path / "in.jsonl", tmp_path / "local.jsonl", agent, Settings()
-    asyncio.run(run_batch(*given, options=local, store=tmp_path / "traces.db"))
+    asyncio.run(run_batch(*given, options=local, store=store_at(tmp_path / "traces.db")))
     done = subprocess.run(
-        [sys.executable, HERE / "ray_job.py", tmp_path],
+        [sys.executable, HERE / "ray_job.py", tmp_path, store_at(tmp_path / "traces.db")],
         env={**os.environ, "PYTHONPATH": str(HERE.parent.parent), "BILLS_SECONDS": "0.05"},
         capture_output=True,
         text=True,

@@ -14,6 +14,8 @@ from journeyman.scenarios.suite import load_suite
 from journeyman.traces.store import Store
 from tests.scenarios.requests_suite import write_requests
 
+pytestmark = pytest.mark.sqlite_only("a curve keeps a file of its own in its folder")
+
 OPTIONS = CurveOptions(rounds=2, tasks_per_round=250, audit_rate=0.1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +57,10 @@ def shelves(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(target: Path | str) -> Iterator[Store]:
     """A fresh trace store."""
-    return Store.open(tmp_path / "traces.db")
+    with Store.open(target) as opened:
+        yield opened
 
 
 def test_cold_start_asks_the_frontier_for_everything(shelves: Path, store: Store) -> None:

@@ -17,11 +17,12 @@ from journeyman.scenarios.options import ExecutionOptions, ReferenceOptions
 from journeyman.scenarios.suite import load_suite
 from journeyman.traces.store import Store
 from tests.scenarios.scripted import said, write_echoes
+from tests.stores import store_at
 
 
 def run(path: Path, options: ExecutionOptions) -> Execution:
     """Run a suite to its end."""
-    with Store.open(path.parent / "traces.db") as store:
+    with Store.open(store_at(path.parent / "traces.db")) as store:
         execution = Execution(load_suite(path), Settings(), store, options)
 
         async def collect() -> list[Any]:
@@ -37,6 +38,7 @@ def test_the_options_reach_what_makes_the_agent(tmp_path: Path) -> None:
     assert staff.agents["echo"].greeting == "hi"  # type: ignore[attr-defined]  # the test's own agent
 
 
+@pytest.mark.usefixtures("any_store")
 def test_the_agent_says_itself_which_answers_are_right(tmp_path: Path) -> None:
     path = write_echoes(tmp_path, said("a", "one") + said("b", "two", expected="three"))
     report = run(path, ExecutionOptions(arm="student-only")).report
@@ -44,6 +46,7 @@ def test_the_agent_says_itself_which_answers_are_right(tmp_path: Path) -> None:
     assert report.quality("echo", "system")["agreement"].value == 0.5
 
 
+@pytest.mark.usefixtures("any_store")
 def test_the_reference_frontier_answers_for_it_and_errs_with_another_tasks_answer(
     tmp_path: Path,
 ) -> None:
@@ -88,6 +91,7 @@ def test_an_agent_that_nobody_knows_is_refused_at_its_line(tmp_path: Path) -> No
         load_suite(path)
 
 
+@pytest.mark.usefixtures("any_store")
 def test_an_expected_answer_that_the_agent_cannot_give_is_an_error(tmp_path: Path) -> None:
     path = write_echoes(tmp_path, '  - {id: a, input: "say one", expected: {wrd: "one"}}\n')
     options = replace(ExecutionOptions(arm="student-only"))

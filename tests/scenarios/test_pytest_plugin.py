@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.cli.inside import environment
+
 AGENT = """
 from pydantic import BaseModel
 
@@ -93,6 +95,7 @@ def run_pytest(folder: Path, *options: str) -> tuple[int, dict[str, str], str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", ".", report, *without, *options],
         cwd=folder,
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=300,
@@ -106,7 +109,7 @@ def run_pytest(folder: Path, *options: str) -> tuple[int, dict[str, str], str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(any_store: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "triage.py").write_text(AGENT, "utf-8")
     (folder / "triage.yaml").write_text(SUITE, "utf-8")

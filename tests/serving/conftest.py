@@ -55,6 +55,6 @@ def stand_in(causal: CausalBase) -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Store.open(tmp_path / "traces.db") as store:
+def registry(target: Path | str, tmp_path: Path) -> Iterator[Registry]:
+    with Store.open(target) as store:
         yield Registry(store, tmp_path / "data")

@@ -366,17 +366,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: Path, base:
     return tmp_path
 
 
-def test_a_dry_run_prints_the_command(project: Path, registry: Registry) -> None:
-    result = CliRunner().invoke(app, ["serve", "--dry-run", "--store", "traces.db", "--port", "1"])
+@pytest.mark.usefixtures("project", "registry")
+def test_a_dry_run_prints_the_command(target: Path | str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--dry-run", "--store", str(target), "--port", "1"])
     assert result.exit_code == 0, result.output
     assert "--port 1 " in result.stdout
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_told_to_end(
-    project: Path, registry: Registry, launch: Launch
-) -> None:
-    command = [sys.executable, "-m", "journeyman", "serve", "--json", "--store", "traces.db"]
+@pytest.mark.usefixtures("project", "registry")
+def test_the_command_serves_until_it_is_told_to_end(target: Path | str, launch: Launch) -> None:
+    command = [sys.executable, "-m", "journeyman", "serve", "--json", "--store", str(target)]
     with subprocess.Popen(
         [*command, "--port", str(launch.port)], stdout=subprocess.PIPE, text=True
     ) as running:

@@ -37,6 +37,7 @@ from journeyman.traces.registry import Registry
 from journeyman.traces.store import Store
 from tests.serving.keeping import Kept
 from tests.serving.writer import Line, Writer, ask, like_of, promoted, serving_graph, written
+from tests.stores import store_at
 
 PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 TEXTS = [f"{'{' if i % 4 == 0 else ''}line {i}" for i in range(32)]
@@ -82,7 +83,9 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def shop(base: str, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(
+    base: str, first: Path, any_store: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
     python = _python()
     folder = tmp_path_factory.mktemp("shop")
     launch = Launch(
@@ -94,7 +97,7 @@ def shop(base: str, first: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         arguments=("--enforce-eager",),
     )
     kept, process = Kept(), ServerProcess(launch, folder / "serve.log")
-    with Store.open(folder / "traces.db") as store:
+    with Store.open(store_at(folder / "traces.db")) as store:
         registry = Registry(store, folder / "data")
         release = promoted(registry, base, first)
         kept.keeper = Keeper(

@@ -102,10 +102,12 @@ def collector() -> Iterator[Collector]:
         yield opened
 
 
-def ask(path: Path, forward: OtlpForwarder, *, frontier: ScriptedFrontier | None = None) -> str:
+def ask(
+    target: Path | str, forward: OtlpForwarder, *, frontier: ScriptedFrontier | None = None
+) -> str:
     """One escalated task through the real graph; the run's id."""
     frontier = frontier or ScriptedFrontier({"severity": "high"})
-    with Store.open(path) as store, Recorder(store, forward=forward) as recorder:
+    with Store.open(target) as store, Recorder(store, forward=forward) as recorder:
         graph = create_orchestrator([Triage(KeywordStudent())], frontier, store=recorder)
         given = {"tasks": [Task(agent="triage", input={"text": ASKED})]}
         config: Any = {"configurable": {"thread_id": "thread-7"}}
@@ -136,10 +138,10 @@ def finished(**changes: Any) -> tuple[RunRecord, SpanRecord]:
 
 
 def test_a_whole_run_arrives_with_its_ids_parents_kinds_and_times(
-    collector: Collector, tmp_path: Path
+    collector: Collector, target: Path | str
 ) -> None:
-    run_id = ask(tmp_path / "t.db", OtlpForwarder(collector.url))
-    with Store.open(tmp_path / "t.db") as store:
+    run_id = ask(target, OtlpForwarder(collector.url))
+    with Store.open(target) as store:
         recorded = store.run(run_id)
     (root,) = recorded.spans
     (agent,) = root.children
@@ -164,8 +166,8 @@ def test_a_whole_run_arrives_with_its_ids_parents_kinds_and_times(
     assert set(collector.paths) == {"/v1/traces"}
 
 
-def test_spans_bear_the_names_of_the_conventions(collector: Collector, tmp_path: Path) -> None:
-    ask(tmp_path / "t.db", OtlpForwarder(collector.url))
+def test_spans_bear_the_names_of_the_conventions(collector: Collector, target: Path | str) -> None:
+    ask(target, OtlpForwarder(collector.url))
     facts = {told(span)["gen_ai.operation.name"]: told(span) for span in collector.spans}
     assert set(facts) == {"invoke_workflow", "invoke_agent", "attempt", "chat"}
     assert {fact["gen_ai.conversation.id"] for fact in facts.values()} == {"thread-7"}
@@ -185,15 +187,15 @@ def test_spans_bear_the_names_of_the_conventions(collector: Collector, tmp_path:
     assert "gen_ai.usage.input_tokens" not in facts["attempt"]
 
 
-def test_no_content_leaves_unless_asked_for(collector: Collector, tmp_path: Path) -> None:
-    ask(tmp_path / "t.db", OtlpForwarder(collector.url))
+def test_no_content_leaves_unless_asked_for(collector: Collector, target: Path | str) -> None:
+    ask(target, OtlpForwarder(collector.url))
     assert len(collector.spans) == 4
     assert b"Utrecht" not in collector.bodies
     assert b"severity" not in collector.bodies
 
 
-def test_content_leaves_where_it_is_asked_for(collector: Collector, tmp_path: Path) -> None:
-    ask(tmp_path / "t.db", OtlpForwarder(collector.url, content=True))
+def test_content_leaves_where_it_is_asked_for(collector: Collector, target: Path | str) -> None:
+    ask(target, OtlpForwarder(collector.url, content=True))
     (agent,) = [span for span in collector.spans if span.name == "invoke_agent triage"]
     (message,) = json.loads(told(agent)["gen_ai.input.messages"])
     assert message["role"] == "user"
@@ -204,10 +206,10 @@ def test_content_leaves_where_it_is_asked_for(collector: Collector, tmp_path: Pa
 
 @pytest.mark.parametrize("content", [False, True])
 def test_a_failure_is_an_error_whose_sentence_is_content(
-    content: bool, collector: Collector, tmp_path: Path
+    content: bool, collector: Collector, target: Path | str
 ) -> None:
     ask(
-        tmp_path / "t.db",
+        target,
         OtlpForwarder(collector.url, content=content),
         frontier=ScriptedFrontier(None),
     )
@@ -231,11 +233,11 @@ def test_the_error_that_ended_a_run_is_named(collector: Collector) -> None:
 
 
 def test_secrets_are_hidden_even_from_records_that_kept_them(
-    collector: Collector, tmp_path: Path
+    collector: Collector, target: Path | str
 ) -> None:
     forward = OtlpForwarder(collector.url, content=True)
     run, span = finished(kind="TOOL", input=f"log in with {SECRET}")
-    with Store.open(tmp_path / "t.db") as store:
+    with Store.open(target) as store:
         with Recorder(store, redact=None, forward=forward) as recorder:
             recorder.record(run, span)
         assert SECRET in str(store.run(run.id))
@@ -255,8 +257,8 @@ def test_words_of_attributes_are_content_and_numbers_are_not(collector: Collecto
     assert (facts["tries"], facts["journeyman.release"]) == (2, "a@1")
 
 
-def test_the_application_keeps_its_own_tracing(collector: Collector, tmp_path: Path) -> None:
-    ask(tmp_path / "t.db", OtlpForwarder(collector.url))
+def test_the_application_keeps_its_own_tracing(collector: Collector, target: Path | str) -> None:
+    ask(target, OtlpForwarder(collector.url))
     assert isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
     assert len(collector.spans) == 4
 
@@ -281,16 +283,16 @@ def test_an_interrupted_run_is_sent_as_far_as_it_went(collector: Collector) -> N
 
 
 def test_a_collector_that_is_gone_costs_a_run_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    target: Path | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with collecting() as gone:
         pass
     started = time.monotonic()
     with caplog.at_level(logging.WARNING):
         forward = OtlpForwarder(gone.url, timeout_seconds=0.2)
-        run_id = ask(tmp_path / "t.db", forward)
+        run_id = ask(target, forward)
     assert time.monotonic() - started < 20
-    with Store.open(tmp_path / "t.db") as store:
+    with Store.open(target) as store:
         assert store.run(run_id).run.status == "ok"
     said = [record.getMessage() for record in caplog.records]
     assert [text.startswith("4 spans did not reach") for text in said] == [False, True]
@@ -298,11 +300,11 @@ def test_a_collector_that_is_gone_costs_a_run_nothing(
 
 
 def test_a_collector_that_is_slow_keeps_nobody(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    target: Path | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with collecting(pause=3.0) as slow:
         forward = OtlpForwarder(slow.url)
-        with Store.open(tmp_path / "t.db") as store:
+        with Store.open(target) as store:
             recorder = Recorder(store, forward=forward)
             run, span = finished()
             started = time.monotonic()
@@ -336,7 +338,7 @@ def test_spans_of_runs_that_never_end_do_not_pile_up(collector: Collector) -> No
 
 
 def test_a_forwarder_that_breaks_is_given_up_and_runs_go_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    target: Path | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
         def take(self, _: object) -> None:
@@ -348,7 +350,7 @@ def test_a_forwarder_that_breaks_is_given_up_and_runs_go_on(
     run, span = finished()
     with (
         caplog.at_level(logging.WARNING),
-        Store.open(tmp_path / "t.db") as store,
+        Store.open(target) as store,
         Recorder(store, forward=Broken()) as recorder,
     ):
         recorder.record(run, span)
@@ -379,9 +381,9 @@ def test_nothing_is_forwarded_unless_set() -> None:
     assert forwarder_from(OtlpSettings()) is None
 
 
-def test_a_run_as_json_says_ids_in_hex(collector: Collector, tmp_path: Path) -> None:
-    run_id = ask(tmp_path / "t.db", OtlpForwarder(collector.url))
-    with Store.open(tmp_path / "t.db") as store:
+def test_a_run_as_json_says_ids_in_hex(collector: Collector, target: Path | str) -> None:
+    run_id = ask(target, OtlpForwarder(collector.url))
+    with Store.open(target) as store:
         request = otlp_json(store.run(run_id), content=False)
     (resource,) = json.loads(json.dumps(request))["resourceSpans"]
     spans = resource["scopeSpans"][0]["spans"]

@@ -1,6 +1,6 @@
 """What holds on PostgreSQL alone: its languages, locks, pool, and a server that goes away.
 
-All other tests of the store run there with `pytest --store postgres`.
+All other tests that open a store run there with `pytest --store postgres`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from journeyman.models.errors import StoreUnreachable, TraceError
+from journeyman.traces.engine import take_turns
 from journeyman.traces.ledger import StoreLedger
 from journeyman.traces.recorder import Recorder
 from journeyman.traces.schema import VIEWS
@@ -124,6 +125,38 @@ def test_readers_see_one_moment(server_store: Store, make: Any) -> None:
         return before, connection.scalar(query)
 
     assert server_store.read(work) == (0, 0)
+
+
+def test_whoever_waited_for_a_turn_sees_what_was_done_before(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    # A server may be set to this, and then a transaction goes on seeing what was before it waited.
+    postgres_server.execute(
+        f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
+    )
+    is_taken = threading.Event()
+    seen: list[Any] = []
+
+    def first(connection: Connection) -> None:
+        take_turns(connection, "a subject")
+        is_taken.set()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        while not connection.scalar(waiting):
+            time.sleep(0.01)
+        connection.execute(text("INSERT INTO schema_info (key, value) VALUES ('k', 'said')"))
+
+    def second(connection: Connection) -> None:
+        take_turns(connection, "a subject")
+        seen.append(connection.scalar(text("SELECT value FROM schema_info WHERE key = 'k'")))
+
+    def wait_and_look() -> None:
+        assert is_taken.wait(10)
+        store.transact(second)
+
+    with Store.open(postgres_url) as store:
+        assert at_once(lambda: store.transact(first), wait_and_look) == []
+    assert seen == ["said"]
 
 
 def test_a_deadlock_is_begun_anew(server_store: Store, make: Any) -> None:

@@ -341,6 +341,7 @@ def test_a_newer_schema_is_refused(store: Store, target: Target) -> None:
             Store.open(target, read_only=read_only)
 
 
+@pytest.mark.sqlite_only("about files")
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="is a directory"):
         Store.open(tmp_path)
@@ -372,6 +373,7 @@ def test_a_damaged_file_is_refused(store: Store, path: Path, make: Any) -> None:
         opened.integrity()
 
 
+@pytest.mark.sqlite_only("about files")
 def test_a_missing_file_is_made_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "traces.db"
     for options in ({"create": False}, {"read_only": True}):
@@ -401,6 +403,7 @@ def test_a_target_that_is_no_store_is_refused(target: str, complaint: str) -> No
         Store.open(target)
 
 
+@pytest.mark.sqlite_only("about files")
 def test_odd_characters_in_a_path_are_no_trouble(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "what? 100%#1 & more.db"
     with Store.open(path) as store:
@@ -509,6 +512,7 @@ def test_two_processes_may_open_a_fresh_file_at_once(target: Target, program: Pr
         assert store.status().schema_version == SCHEMA_HEAD
 
 
+@pytest.mark.sqlite_only("about files")
 def test_threads_may_open_fresh_files_at_once(tmp_path: Path) -> None:
     errors: list[BaseException] = []
 

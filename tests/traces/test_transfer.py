@@ -14,6 +14,7 @@ from journeyman.traces import transfer as module
 from journeyman.traces.ledger import StoreLedger
 from journeyman.traces.store import Store
 from journeyman.traces.transfer import transfer
+from tests.postgres_server import PostgresServer
 
 
 def fill(store: Store, make: Any, num_runs: int = 25) -> None:
@@ -36,6 +37,10 @@ def same(first: Store, second: Store) -> bool:
 def raw(store: Store) -> list[tuple[Any, ...]]:
     query = text("SELECT * FROM attempts ORDER BY id")
     return store.read(lambda c: [tuple(row) for row in c.execute(query)])
+
+
+def interrupted(*_: int) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -107,16 +112,44 @@ def test_a_half_copy_of_another_store_is_refused(
     store: Store, make: Any, other: Callable[[], Store], tmp_path: Path
 ) -> None:
     fill(store, make, 2)
-
-    def stop(*_: int) -> None:
-        raise KeyboardInterrupt
-
     with other() as copy, Store.open(tmp_path / "third.db") as third:
         with pytest.raises(KeyboardInterrupt):
-            transfer(store, copy, tell=stop)
+            transfer(store, copy, tell=interrupted)
         fill(third, make, 1)
         with pytest.raises(TraceError, match="a part of"):
             transfer(third, copy)
+
+
+def test_another_schema_of_one_database_is_another_store(
+    postgres_server: PostgresServer, postgres_url: str, make: Any, tmp_path: Path
+) -> None:
+    postgres_server.execute("CREATE SCHEMA second", postgres_url.rpartition("/")[2])
+    with (
+        Store.open(postgres_url) as first,
+        Store.open(f"{postgres_url}?options=-csearch_path%3Dsecond") as second,
+        Store.open(tmp_path / "copy.db") as copy,
+    ):
+        fill(first, make, 2)
+        fill(second, make, 1)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(first, copy, tell=interrupted)
+        with pytest.raises(TraceError, match="a part of"):
+            transfer(second, copy)
+
+
+def test_an_interrupted_copy_goes_on_whatever_else_the_url_says(
+    postgres_url: str, make: Any, tmp_path: Path
+) -> None:
+    with Store.open(postgres_url) as store, Store.open(tmp_path / "copy.db") as copy:
+        fill(store, make, 2)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(store, copy, tell=interrupted)
+    with (
+        Store.open(f"{postgres_url}?connect_timeout=3&password=secret") as store,
+        Store.open(tmp_path / "copy.db") as copy,
+    ):
+        transfer(store, copy)
+        assert same(store, copy)
 
 
 def test_a_row_that_differs_is_found(store: Store, make: Any, other: Callable[[], Store]) -> None:

@@ -25,6 +25,7 @@ from journeyman.traces.upkeep import (
     table_bytes,
     vacuum,
 )
+from tests.stores import drop_below, store_at
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=60)
@@ -142,9 +143,13 @@ def test_a_forgotten_run_is_not_found_by_search_either(store: Store, make: Any) 
     st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()), max_size=8)
 )
 def test_whatever_is_pruned_what_stays_is_whole(
-    make: Any, tmp_path_factory: pytest.TempPathFactory, given_runs: list[tuple[Any, ...]]
+    make: Any,
+    any_store: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    given_runs: list[tuple[Any, ...]],
 ) -> None:
-    with Store.open(tmp_path_factory.mktemp("store") / "t.db") as store:
+    folder = tmp_path_factory.mktemp("store")
+    with Store.open(store_at(folder / "t.db")) as store:
         for name, old, escalated, starred in given_runs:
             run = keep_run(store, make, at=OLD if old else NOW, name=str(name), escalated=escalated)
             if starred:
@@ -156,6 +161,7 @@ def test_whatever_is_pruned_what_stays_is_whole(
             store.run(run_.id)
         assert store.integrity() == store.status().counts["payloads"]
         assert sweep_payloads(store) == (0, 0)
+    drop_below(folder)
 
 
 def test_many_runs_go_in_several_steps_and_those_between_them_stay(

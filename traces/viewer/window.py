@@ -42,16 +42,17 @@ def copy_window(origin: str | Path, path: Path, since: datetime) -> None:
     Raises:
         TraceError: The store cannot be read, or the copy not be written.
     """
-    with (
-        Store.open(origin, create=False, read_only=True) as old,
-        Store.open(path) as new,
-        old.engine.connect() as reading,
-    ):
+
+    def copy(reading: Connection) -> None:
         for table in Base.metadata.sorted_tables:
             if table.name in LEFT_OUT:
                 continue
             for rows in _chunks(reading, _wanted(table, since)):
                 new.transact(partial(_put, reading, table=table, rows=rows))
+
+    with Store.open(origin, create=False, read_only=True) as old, Store.open(path) as new:
+        # All of one moment: what is recorded or forgotten meanwhile is there whole or not at all.
+        old.read(copy)
 
 
 def _wanted(table: Table, since: datetime) -> Select[Any]:
@@ -75,7 +76,7 @@ def _raw(column: Column[Any]) -> Any:
 
 
 def _chunks(connection: Connection, query: Select[Any]) -> Iterator[Sequence[dict[str, Any]]]:
-    result = connection.execution_options(yield_per=CHUNK).execute(query)
+    result = connection.execute(query.execution_options(yield_per=CHUNK))
     for part in result.mappings().partitions(CHUNK):
         yield [dict(row) for row in part]
 

@@ -82,9 +82,9 @@ def happened(number: int, *, text: str | None = None, **given: Any) -> list[Any]
     return [RunRecord(**{**values, **given}), *records]
 
 
-def record(path: Path, *records: Any) -> None:
+def record(target: Path | str, *records: Any) -> None:
     """Write records as a running graph does."""
-    with Store.open(path) as store, Recorder(store) as recorder:
+    with Store.open(target) as store, Recorder(store) as recorder:
         recorder.record(*records)
 
 

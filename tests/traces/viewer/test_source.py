@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Select, Table
 
 from journeyman.models.errors import TraceError
 from journeyman.traces.recorder import Recorder
+from journeyman.traces.records import now
 from journeyman.traces.store import Store
 from journeyman.traces.viewer import source as sources
+from journeyman.traces.viewer import window
 from journeyman.traces.viewer.app import make_datasette
 from journeyman.traces.viewer.options import Options
 from journeyman.traces.viewer.source import Source, source
 from journeyman.traces.viewer.window import copy_window
-from tests.traces.viewer.conftest import SITE, START, happened, run_id
+from tests.traces.viewer.conftest import SITE, START, happened, record, run_id
 
 
 def ids(path: Path) -> set[str]:
@@ -73,9 +77,20 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_window_holds_what_happened_in_it_with_its_content(filled: Path, tmp_path: Path) -> None:
+def test_of_a_servers_store_the_latest_part_is_shown(postgres_url: str) -> None:
+    record(postgres_url, *happened(1, at=now() - timedelta(days=3)), *happened(2, at=now()))
+    with source(postgres_url, window=timedelta(days=1)) as shown:
+        assert not shown.is_live
+        assert "last 1 days" in shown.note
+        assert ids(shown.path) == {run_id(2)}
+
+
+def test_a_window_holds_what_happened_in_it_with_its_content(
+    target: Path | str, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy.db"
-    copy_window(filled, copy, START + timedelta(hours=100))
+    record(target, *(each for number in range(120) for each in happened(number)))
+    copy_window(target, copy, START + timedelta(hours=100))
     assert ids(copy) == {run_id(number) for number in range(100, 120)}
     with Store.open(copy, read_only=True) as store:
         assert store.integrity() > 0
@@ -85,3 +100,21 @@ def test_a_window_holds_what_happened_in_it_with_its_content(filled: Path, tmp_p
     with sqlite3.connect(copy) as connection:
         query = "SELECT count(*) FROM run_search WHERE run_search MATCH 'parcels'"
         assert connection.execute(query).fetchone() == (20,)
+
+
+def test_a_window_is_of_one_moment(
+    target: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(target, *happened(1))
+    wanted = window._wanted
+
+    def meanwhile(table: Table, since: datetime) -> Select[Any]:
+        if table.name == "spans":
+            record(target, *happened(2))
+        return wanted(table, since)
+
+    monkeypatch.setattr(window, "_wanted", meanwhile)
+    copy_window(target, tmp_path / "copy.db", START)
+    with sqlite3.connect(tmp_path / "copy.db") as connection:
+        found = connection.execute("SELECT DISTINCT run_id FROM spans").fetchall()
+    assert found == [(run_id(1),)]
