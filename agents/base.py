@@ -147,7 +147,8 @@ class Agent(ABC, Generic[InputT, OutputT]):
     def group(self, task: InputT) -> Any | None:
         """What tasks have in common that must not both teach and certify; None: the task alone.
 
-        JSON-compatible. A round never teaches by one task of a group and certifies by another.
+        JSON-compatible. A round never teaches by one task of a group and certifies by another, and
+        the gate asks as well, to draw audits: it is quick, and raises nothing.
         """
         return None
 

@@ -164,7 +164,7 @@ class AgentNodes:
                 key=state["task"]["key"],
                 occurrence=_occurrence(state, step.context),
                 rate=met["audit_rate"],
-                share=met["certifying_share"],
+                share=met.get("certifying_share", 0.0),  # not in checkpoints of earlier versions
             ),
         )
         step.emit(

@@ -177,7 +177,7 @@ def judge(
 
 
 def strength(outcomes: Outcomes, *, seed: int = 0) -> float:
-    """How well an arm would do, by the head part alone, whose labels do not certify.
+    """How well an arm would do in traffic, by the fair sample of it in the head part.
 
     The negative area under joint risk against coverage (AUGRC), with confidence from heads that saw
     neither the task nor its group: it rewards being right and knowing when. Higher is better.
@@ -185,7 +185,7 @@ def strength(outcomes: Outcomes, *, seed: int = 0) -> float:
     Returns:
         Minus infinity where there is no task.
     """
-    items = outcomes.part("head")
+    items = [item for item in outcomes.part("head") if item.certifies]
     if not items:
         return -math.inf
     right = np.array([item.right for item in items])

@@ -8,6 +8,7 @@ thresholds nor stores.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from journeyman.agents.base import Agent
@@ -16,13 +17,26 @@ from journeyman.models.errors import InvalidTask
 from journeyman.traces.likeness import group_key
 from journeyman.traces.split import SALT, Shares, part_of
 
+logger = logging.getLogger("journeyman.graph")
+
 EARLY_LABELS = 1000
-"""Until a certificate rests on so many labels, each further one lets the student answer more."""
+"""Until there are so many labels about a release, each further one lets its student answer more."""
 
 
 def rate_at(num_labels: int, rate: float, early_rate: float) -> float:
-    """Share of tasks in [0, 1] to be audited under a certificate that rests on so many labels."""
+    """Share of tasks in [0, 1] to be audited where there are so many labels about a release.
+
+    Args:
+        num_labels: Labels that its certificate rests on, and audits since.
+        rate: With labels enough.
+        early_rate: With fewer, if it is more.
+    """
     return max(rate, early_rate) if num_labels < EARLY_LABELS else rate
+
+
+def early_rate_of(rate: float, early_rate: float | None) -> float:
+    """The early rate where it is set, else twice the rate."""
+    return min(1.0, 2 * rate) if early_rate is None else early_rate
 
 
 def group_of(agent: Agent[Any, Any], task: Any) -> str:
@@ -34,9 +48,9 @@ def group_of(agent: Agent[Any, Any], task: Any) -> str:
     """
     try:
         shared = agent.group(agent.validate(task))
+        return group_key(task if shared is None else shared)
     except InvalidTask:  # a task of another day: nothing is known to belong to it
-        shared = None
-    return group_key(task if shared is None else shared)
+        return group_key(task)
 
 
 def draw_for(
@@ -55,6 +69,11 @@ def draw_for(
     chances = audit_chances(rate, share)
     chance = chances.other
     if chances.certifying > chances.other:
-        part = part_of(group_of(agent, task), SALT, Shares(calibration=share, head=0.0))
+        try:
+            group = group_of(agent, task)
+        except Exception:  # an answer must not be lost to a group that cannot be told
+            logger.exception("the group of a task of agent %r cannot be told", agent.name)
+            group = group_key(task)
+        part = part_of(group, SALT, Shares(calibration=share, head=0.0))
         chance = chances.certifying if part == "calibration" else chances.other
     return audit_draw(key, occurrence, chance, salt=agent.name)

@@ -109,6 +109,8 @@ class Contender:
             with None the threshold is taken as given.
         shortfall: Why nothing is certified, and what it would take; empty where something is.
         latency_ms: Median of an attempt alone; None where it was not measured.
+        in_force: Share that it lets out as it stands, under the proof that it is in traffic by;
+            None where that is what it is compared by.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Contender:
         coverage_on: Measure | None = None,
         shortfall: str = "",
         latency_ms: float | None = None,
+        in_force: float | None = None,
     ) -> None:
         self.release = release
         self.right: NDArray[np.bool_] = np.asarray(right, dtype=bool)
@@ -127,6 +130,7 @@ class Contender:
         self.coverage_on = coverage_on or (lambda rows: float(self.accepted[rows].mean()))
         self.shortfall = shortfall
         self.latency_ms = latency_ms
+        self.in_force = in_force
         if self.right.shape != self.accepted.shape or self.right.ndim != 1:
             raise ConfigError(
                 f"Release {release!r} has {self.right.shape} judged and {self.accepted.shape} "
@@ -185,6 +189,12 @@ def decide(
         _latency_test(challenger, incumbent, bars),
     ]
     verdict, reason = _verdict(tests, quality, covered, bars)
+    if verdict == "promote" and incumbent.in_force is not None and coverage < incumbent.in_force:
+        verdict = "keep"
+        reason = (
+            f"It would answer {coverage:.1%} by its own proof, and what is in traffic answers "
+            f"{incumbent.in_force:.1%} by an earlier one, which had more of delta to spend."
+        )
     return Decision(
         verdict=verdict,
         reason=reason,

@@ -45,6 +45,7 @@ class Outcome:
         evidence: Named numbers; empty where the student failed.
         right: The attempt is the same answer as the label.
         allowed: There is an output and no hard check fails: otherwise the gate never accepts it.
+        certifies: The label is part of a fair sample of traffic, not merely of what was escalated.
     """
 
     task_key: str
@@ -54,6 +55,7 @@ class Outcome:
     evidence: Mapping[str, float]
     right: bool
     allowed: bool
+    certifies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ async def _attempt(
         right=right,
         allowed=attempt.output is not None
         and all(check.passed for check in attempt.checks if check.hard),
+        certifies=bool(row.provenance.get("certifies", True)),
     )
     return outcome, attempt.latency_ms, failure
 

@@ -36,8 +36,8 @@ _CANARIES = 8
 _CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
 _RECERTIFY_AT = 1.25  # times the labels of the proof before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
-_LOOKING = ("certify", "decide", "promote")
-"""Stages in which labels that certify have been looked at."""
+_LOOKS_BY_STAGE = {"certify": 1, "decide": 1, "promote": 2}
+"""Proofs that a round may have tried when it was given up in a stage."""
 
 
 class Stages:
@@ -315,7 +315,22 @@ class Stages:
             coverage_on=judged.coverage_on,
             shortfall="" if proof.is_feasible else proof.describe(),
             latency_ms=facts.get("p50_ms"),
+            in_force=self._in_force(judged, state) if name == "incumbent" else None,
         )
+
+    def _in_force(self, judged: Judged, state: RoundState) -> float | None:
+        """Share of the tasks that the incumbent answers as it stands.
+
+        None where nothing is certified, or its threshold misses the target on these labels: what
+        lets out too many wrong answers is no bar to be reached.
+        """
+        newest = self._registry.get(str(state["incumbent"])).newest
+        if newest is None or not newest.certificate.is_feasible or not len(judged.scores):
+            return None
+        accepted = judged.scores >= newest.certificate.threshold
+        wrong = float((accepted & ~judged.right).mean())
+        of = float(accepted.mean()) if newest.certificate.kind == "selective" else 1.0
+        return float(accepted.mean()) if wrong <= self._options.risk.max_error * of else None
 
     def _looks(self) -> int:
         history = self._rounds.history(self._agent.name)
@@ -505,9 +520,10 @@ class Stages:
         for entry in self._rounds.history(self._agent.name, reports=True):
             if entry.id == self._entry.id or (since is not None and entry.started_at < since):
                 continue
-            # One that was given up may have looked, too.
-            was_cut = entry.status != "done" and entry.stage in _LOOKING
-            proofs += was_cut or entry.candidate_id is not None
+            if entry.status != "done":  # one that was given up may have looked, too
+                proofs += _LOOKS_BY_STAGE.get(entry.stage, 0)
+                continue
+            proofs += entry.candidate_id is not None
             proofs += (entry.report or {}).get("tried") is not None
         return proofs
 

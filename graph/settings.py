@@ -84,11 +84,12 @@ class AuditSettings(BaseModel):
     rate: float = Field(
         default=0.05, ge=0, le=1, description="Share of tasks audited under a certificate."
     )
-    early_rate: float = Field(
-        default=0.1,
+    early_rate: float | None = Field(
+        default=None,
         ge=0,
         le=1,
-        description="The same while a certificate rests on fewer than 1,000 labels, if it is more.",
+        description="The same while there are fewer than 1,000 labels about a release, if it is "
+        "more; none: twice the rate.",
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from journeyman.agents.base import Agent
-from journeyman.graph.audits import rate_at
+from journeyman.graph.audits import early_rate_of, rate_at
 from journeyman.graph.settings import Settings
 from journeyman.graph.standing import Audit, Standing
 from journeyman.models.confidence import ConfidenceHead
@@ -91,8 +91,8 @@ class ReleaseTrust:
         loaders: How each sub-agent's student is loaded, by the sub-agent's name. Those without a
             loader answer as they are and are trusted with nothing.
         audit_rate: Share of tasks in [0, 1] shown to the frontier although a certificate holds.
-        early_audit_rate: The same while a certificate rests on few labels, if it is more; see
-            `graph.audits`. None: there is no difference.
+        early_audit_rate: The same while there are few labels about a release, if it is more; see
+            `graph.audits`.
         certifying_share: Share of the groups in [0, 1) that rounds certify with, as they are told
             by `round.calibration`; three in four audits are kept for them.
         poll_seconds: For how long an answer of the registry is good.
@@ -108,12 +108,12 @@ class ReleaseTrust:
         loaders: Mapping[str, Loader],
         *,
         audit_rate: float = 0.05,
-        early_audit_rate: float | None = None,
+        early_audit_rate: float = 0.0,
         certifying_share: float = _CERTIFYING,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for rate in (audit_rate, early_audit_rate or 0.0):
+        for rate in (audit_rate, early_audit_rate):
             if not 0 <= rate <= 1:
                 raise ConfigError(f"The audit rate is {rate!r}: give a share from 0 to 1.")
         self._registry = registry
@@ -123,7 +123,7 @@ class ReleaseTrust:
                 f"The share that certifies is {certifying_share!r}: give one from 0, below 1."
             )
         self._audit_rate = audit_rate
-        self._early_audit_rate = early_audit_rate or 0.0
+        self._early_audit_rate = early_audit_rate
         self._certifying_share = certifying_share
         self._poll_seconds = poll_seconds
         self._clock = clock
@@ -290,9 +290,7 @@ class ReleaseTrust:
             certificate=newest.id if newest is not None else "",
             kind=newest.certificate.kind if newest is not None else "joint",
             audit_rate=rate_at(
-                newest.certificate.n if newest is not None else 0,
-                self._audit_rate,
-                self._early_audit_rate,
+                self._registry.num_labels(newest), self._audit_rate, self._early_audit_rate
             ),
             certifying_share=self._certifying_share,
             note=note,
@@ -331,6 +329,6 @@ def trust_from(settings: Settings, store: Store, loaders: Mapping[str, Loader]) 
         registry,
         loaders,
         audit_rate=settings.audit.rate,
-        early_audit_rate=settings.audit.early_rate,
+        early_audit_rate=early_rate_of(settings.audit.rate, settings.audit.early_rate),
         certifying_share=settings.round.calibration,
     )

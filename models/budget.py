@@ -173,7 +173,7 @@ class Budget:
             return await asyncio.shield(asyncio.wrap_future(step))
         except asyncio.CancelledError:
             if undo is not None:
-                step.add_done_callback(_undoing(undo))
+                self._thread.submit(_undone, step, undo)  # in turn: after the step itself
             raise
 
     def _hold(
@@ -304,12 +304,9 @@ class Reservation:
         self.settle(None)
 
 
-def _undoing(undo: Callable[[T], None]) -> Callable[[Future[T]], None]:
-    def undone(step: Future[T]) -> None:
-        if not step.cancelled() and step.exception() is None:
-            undo(step.result())
-
-    return undone
+def _undone(step: Future[T], undo: Callable[[T], None]) -> None:
+    if step.exception() is None:
+        undo(step.result())
 
 
 def _cap(usd: float | None, key: str) -> int | None:

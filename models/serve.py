@@ -105,6 +105,7 @@ class _Up:
     refused: dict[str, float] = field(default_factory=dict)
     answered: float = 0.0
     work: float = 0.0
+    is_proven: bool = False
     next_health: float = 0.0
     next_canary: float = 0.0
 
@@ -222,7 +223,8 @@ class Keeper:
                 if now >= up.next_health:
                     up.next_health = now + self.pace.health
                     if await self._is_healthy():
-                        await self._see_work(up)
+                        with suppress(ModelError):
+                            await self._see_work(up)
                         await self._follow(up)
                 if now >= up.next_canary:
                     up.next_canary = now + self.pace.canary
@@ -313,10 +315,17 @@ class Keeper:
     async def _prove_all(self, up: _Up) -> None:
         """The canary, which goes through the engine: it notices what hangs behind the door."""
         if self._prove_whole is not None:
-            await self._prove_whole()
-            if not up.answered > up.since:
-                self._tell(Event("serving", self._base.name, "it agrees with the one in process"))
+            try:
+                await self._prove_whole()
+            except WeightsError as error:
+                up.is_proven = False
+                self._refuse(up, self._base.name, str(error))
+                return
             up.answered = self._clock()
+            if not up.is_proven:
+                self._tell(Event("serving", self._base.name, "it agrees with the one in process"))
+            up.is_proven = True
+            up.refused.pop(self._base.name, None)
             return
         await canary_on(self._server, self._base.name, self._tokens)
         up.answered = self._clock()

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from journeyman.agents.base import Agent
 from journeyman.agents.trainer import TrainingStep
-from journeyman.graph.audits import rate_at
+from journeyman.graph.audits import early_rate_of, rate_at
 from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.graph.round_state import RoundOptions
@@ -146,7 +146,7 @@ class CurveOptions:
         seed: Of the order, the mistakes and the training.
         risk: The target.
         audit_rate: Share of tasks audited under a certificate.
-        early_audit_rate: The same while it rests on few labels, if it is more.
+        early_audit_rate: The same while there are few labels, if it is more; None is twice as much.
         concurrency: Tasks in flight at once.
         limit_test: At most so many test tasks; None for all.
     """
@@ -157,7 +157,7 @@ class CurveOptions:
     seed: int = 0
     risk: Risk = field(default_factory=Risk)
     audit_rate: float = 0.05
-    early_audit_rate: float = 0.1
+    early_audit_rate: float | None = None
     concurrency: int = 8
     limit_test: int | None = None
 
@@ -209,6 +209,8 @@ class _Drawing:
         self._known = Decontaminator(item.text for item in self._test)
         self._frontier_cost: float | None = None
         self._train_seconds = 0.0
+        self._early_rate = early_rate_of(options.audit_rate, options.early_audit_rate)
+        self._audited = 0.0
 
     def _only_agent(self) -> Agent[Any, Any]:
         if len(self._staff.everyone) != 1:
@@ -256,7 +258,7 @@ class _Drawing:
 
     def _pass(self, store: Store, chunk: Sequence[Scenario], word: str) -> None:
         """Let a part of the stream through the graph, on record."""
-        trust = self._trust(store, self._options.audit_rate, self._options.early_audit_rate)
+        trust = self._trust(store, self._options.audit_rate, self._early_rate)
         try:
             self._run(store, chunk, trust, "stream", word, shadow=False)
         finally:
@@ -293,7 +295,13 @@ class _Drawing:
                 )
         finally:
             trust.close()
-        active = Registry(store, self._folder).active(self._agent.name)
+        registry = Registry(store, self._folder)
+        active = registry.active(self._agent.name)
+        self._audited = rate_at(
+            registry.num_labels(active.newest if active is not None else None),
+            self._options.audit_rate,
+            self._early_rate,
+        )
         arms = [] if report is None else [report.arms[name] for name in report.arms]
         return self._point(
             tasks,
@@ -333,22 +341,21 @@ class _Drawing:
             auroc=scoring.auroc(scores, right) if any(known) else None,
             brier=scoring.brier(scores, right) if any(known) else None,
             ece=scoring.calibration_error(scores, right) if any(known) else None,
-            cost_ratio=self._cost_ratio(tasks, accepted, facts["tasks_seen"], facts["labels"]),
+            cost_ratio=self._cost_ratio(tasks, accepted, facts["tasks_seen"]),
             p50_ms=percentile(latencies, 50),
             p95_ms=percentile(latencies, 95),
             **facts,
         )
 
     def _cost_ratio(
-        self, tasks: Sequence[TaskResult], accepted: np.ndarray[Any, Any], seen: int, labels: int
+        self, tasks: Sequence[TaskResult], accepted: np.ndarray[Any, Any], seen: int
     ) -> float | None:
         costs = [task.frontier_cost_microusd for task in tasks]
         if None in costs:
             return None
         each = np.array(costs, dtype=float)
         # Audited tasks are asked although their answer was accepted.
-        audited = rate_at(labels, self._options.audit_rate, self._options.early_audit_rate)
-        asked = each[~accepted].sum() + audited * each[accepted].sum()
+        asked = each[~accepted].sum() + self._audited * each[accepted].sum()
         per_second = MACHINE_USD_PER_HOUR / 3600 * 1e6
         attempts = [t.answer.latency_ms for t in tasks if t.answer and t.accepted]
         students = (statistics.median(attempts) / 1000 * per_second if attempts else 0.0) * len(

@@ -96,9 +96,9 @@ class Curation:
     Attributes:
         train: Rows that teach, sorted by task key.
         weights: How often each of them should be drawn; the mean is 1.
-        head: Rows that the confidence head may be fitted on: also those that merely escalated,
-            since a head says how likely an answer is right given its evidence, which does not
-            depend on how often such evidence comes. What it is worth is proved by calibration.
+        head: Rows that the confidence head may be fitted on: also those that merely escalated. They
+            show it more of what students get wrong; that they are no fair sample can make it a
+            worse head, never a false certificate, which calibration alone proves.
         calibration: Rows that may certify: an unbiased sample of traffic, one row for each task.
             Rows with a `failed_check` are among them.
         spare: Rows whose group certifies but whose label is no unbiased sample: neither taught nor

@@ -162,6 +162,7 @@ def _to_json(row: LabelledTask) -> dict[str, Any]:
             "attempt_id": row.attempt_id,
             "escalation_id": row.escalation_id,
             "reason": row.reason,
+            "certifies": row.certifies,
             "release": row.release,
             "frontier_model": row.frontier_model,
             "audit_probability": row.audit_probability,

@@ -202,7 +202,7 @@ def _chosen(
 
 
 def _weights(counts: Counter[Origin], shares: Mapping[Origin, float]) -> dict[Origin, float]:
-    """Weight of a row of each class; the mean over all rows is 1, and none is above 3."""
+    """Weight of a row of each class; the mean over all rows is 1, and none is above 1.5."""
     weights: dict[Origin, float] = {}
     rest = Counter(counts)
     mass = float(counts.total())

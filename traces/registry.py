@@ -322,6 +322,17 @@ class Registry:
         """
         return self._store.read(lambda connection: rows.drift_of(connection, certificate_id))
 
+    def num_labels(self, newest: CertificateEntry | None) -> int:
+        """Labels that there are about a release: those of its certificate, and audits since.
+
+        Raises:
+            TraceError: The store cannot be read.
+        """
+        if newest is None:
+            return 0
+        detector = self.drift(newest.id)
+        return newest.certificate.n + (detector.num_audits if detector is not None else 0)
+
     # Asking
 
     def versions(self) -> dict[str, int]:

@@ -44,9 +44,9 @@ def curve(
         float, typer.Option(min=0, max=1, help="Share audited under a certificate.")
     ] = 0.05,
     early_audit_rate: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="The same while it rests on few labels, if it is more."),
-    ] = 0.1,
+        float | None,
+        typer.Option(min=0, max=1, help="The same while labels are few; default: twice as much."),
+    ] = None,
     limit_test: Annotated[
         int | None, typer.Option(min=1, help="At most so many test tasks; default: all.")
     ] = None,

@@ -113,6 +113,11 @@ class Classifier:
         """Whether it goes by examples."""
         return self.head is not None or self.neighbors is not None
 
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether head and neighbors both have a say."""
+        return self.head is not None and self.neighbors is not None and not self.multi_label
+
     @cached_property
     def _label_vectors(self) -> Vectors:
         texts = []
@@ -158,7 +163,7 @@ class Classifier:
         if self.head is not None:
             read = features(items, vectors, self.words)
             table, classes = self.head.probabilities(read), list(self.head.classes)
-            if self.neighbors is not None and not self.multi_label:
+            if self._is_mixed:
                 shares = [look.label_shares(classes) for look in looks if look is not None]
                 said = np.array([[share[name] for name in classes] for share in shares])
                 table = (1 - NEIGHBORS_SAY) * table + NEIGHBORS_SAY * said
@@ -193,7 +198,7 @@ class Classifier:
                 TEMPERATURE if self.head is None else self.head.fingerprint(),
                 self.multi_label,
                 [self.words, WORD_SCALE] if self.words else 0,
-                0 if self.head is None or self.multi_label else NEIGHBORS_SAY,
+                *([NEIGHBORS_SAY] if self._is_mixed else []),
                 None if self.neighbors is None else self.neighbors.fingerprint(),
             ]
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from journeyman.agents.base import Agent
-from journeyman.graph.audits import EARLY_LABELS, draw_for, group_of, rate_at
+from journeyman.graph.audits import EARLY_LABELS, draw_for, early_rate_of, group_of, rate_at
 from journeyman.models.audit import AuditDraw, horvitz_thompson
 from journeyman.traces.likeness import group_key
 from journeyman.traces.split import SALT, Shares, part_of
@@ -78,3 +78,19 @@ def test_a_certificate_of_few_labels_gets_more_of_them() -> None:
     assert rate_at(EARLY_LABELS, 0.05, 0.1) == 0.05
     assert rate_at(10, 0.2, 0.1) == 0.2  # never fewer than are asked for
     assert rate_at(10, 0.0, 0.0) == 0.0
+
+
+def test_the_early_rate_is_twice_the_rate_unless_it_is_set() -> None:
+    assert early_rate_of(0.05, None) == 0.1
+    assert early_rate_of(0.0, None) == 0.0  # who wants no audits gets none
+    assert early_rate_of(0.8, None) == 1.0
+    assert early_rate_of(0.05, 0.3) == 0.3
+
+
+def test_a_group_that_cannot_be_told_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Triage):
+        def group(self, task: Ticket) -> str:
+            raise RuntimeError("a bug")
+
+    assert round(draw(Broken(STUDENT), "a", 0.05).probability, 6) in (0.2, 0.0125)
+    assert "cannot be told" in caplog.text

@@ -240,3 +240,15 @@ def test_improvement_lowers_escalation_at_the_same_risk(kind: Any) -> None:
     assert escalated == sorted(escalated, reverse=True)
     assert escalated[0] - escalated[-1] > 0.3
     assert max(errors) <= risk.max_error
+
+
+def test_what_would_answer_less_than_what_is_in_traffic_does_not_replace_it() -> None:
+    """An earlier proof had more of delta to spend, so that equal terms are not what users get."""
+    old_right, new_right = np.arange(400) < 300, np.arange(400) < 380
+    old = Contender("old", old_right, old_right, in_force=0.96)
+    new = Contender("new", new_right, new_right)
+    found = decide(new, old)
+    assert found.verdict == "keep"
+    assert "earlier one" in found.reason
+    old = Contender("old", old_right, old_right, in_force=0.95)
+    assert decide(new, old).verdict == "promote"
