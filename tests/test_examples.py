@@ -41,6 +41,7 @@ PARSED_ONLY = {
     "journeyman batch in.jsonl out.jsonl --agent my_agents:invoices --engine ray"
     " --ray-address auto": "needs a Ray cluster; tests/scenarios/test_batch_ray.py starts one",
     "journeyman serve": FOREGROUND + "tests/serving/test_serve.py starts and ends it",
+    "journeyman serve --embedder": FOREGROUND + "tests/serving/test_vllm.py starts and ends it",
     "journeyman view": FOREGROUND + "tests/cli/test_view.py starts and ends it",
     "journeyman view --store .journeyman/demo.db": FOREGROUND + "and needs the demo's store",
     "journeyman view --write": FOREGROUND + "tests/traces/viewer writes through the pages",
