@@ -118,6 +118,19 @@ class Judged:
         proof = certify(self.scores[rows], ~self.right[rows], self.certificate.risk, self.grid)
         return proof.coverage
 
+    def in_force(self, certificate: Certificate, target: Risk) -> float | None:
+        """Share of the tasks that the student answers under an earlier certificate.
+
+        None where that certifies nothing, or misses the target on these labels: what lets out too
+        many wrong answers is no bar to be reached.
+        """
+        if not certificate.is_feasible or not len(self.scores):
+            return None
+        accepted = self.scores >= certificate.threshold
+        coverage = float(accepted.mean())
+        allowed = target.max_error * (coverage if certificate.kind == "selective" else 1.0)
+        return coverage if float((accepted & ~self.right).mean()) <= allowed else None
+
     def figures(self) -> dict[str, float | None]:
         """Quality, coverage, AUROC, Brier score and calibration error."""
         right = self.right

@@ -189,12 +189,8 @@ def decide(
         _latency_test(challenger, incumbent, bars),
     ]
     verdict, reason = _verdict(tests, quality, covered, bars)
-    if verdict == "promote" and incumbent.in_force is not None and coverage < incumbent.in_force:
-        verdict = "keep"
-        reason = (
-            f"It would answer {coverage:.1%} by its own proof, and what is in traffic answers "
-            f"{incumbent.in_force:.1%} by an earlier one, which had more of delta to spend."
-        )
+    if verdict == "promote":
+        verdict, reason = _unless_it_answers_less(reason, coverage, incumbent.in_force)
     return Decision(
         verdict=verdict,
         reason=reason,
@@ -326,6 +322,18 @@ def _verdict(
     return "keep", (
         f"No gain is shown: certified coverage {covered.candidate:.3f} against "
         f"{covered.incumbent:.3f}, quality {quality.candidate:.3f} against {quality.incumbent:.3f}."
+    )
+
+
+def _unless_it_answers_less(
+    reason: str, coverage: float, in_force: float | None
+) -> tuple[Verdict, str]:
+    """Promote, but for what users would get less of: its proof has less of delta to spend."""
+    if in_force is None or coverage >= in_force:
+        return "promote", reason
+    return "keep", (
+        f"It would answer {coverage:.1%} by its own proof, and what is in traffic answers "
+        f"{in_force:.1%} by an earlier one, which had more of delta to spend."
     )
 
 

@@ -319,18 +319,8 @@ class Stages:
         )
 
     def _in_force(self, judged: Judged, state: RoundState) -> float | None:
-        """Share of the tasks that the incumbent answers as it stands.
-
-        None where nothing is certified, or its threshold misses the target on these labels: what
-        lets out too many wrong answers is no bar to be reached.
-        """
         newest = self._registry.get(str(state["incumbent"])).newest
-        if newest is None or not newest.certificate.is_feasible or not len(judged.scores):
-            return None
-        accepted = judged.scores >= newest.certificate.threshold
-        wrong = float((accepted & ~judged.right).mean())
-        of = float(accepted.mean()) if newest.certificate.kind == "selective" else 1.0
-        return float(accepted.mean()) if wrong <= self._options.risk.max_error * of else None
+        return None if newest is None else judged.in_force(newest.certificate, self._options.risk)
 
     def _looks(self) -> int:
         history = self._rounds.history(self._agent.name)
