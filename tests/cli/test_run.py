@@ -92,7 +92,10 @@ def test_the_exit_code_says_what_the_run_came_to(
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
     write_echoes(tmp_path, "".join(said(f"s{n}", f"w{n}") for n in range(30)))
     running = subprocess.Popen(
         [sys.executable, "-m", "journeyman", *ALONE, "-j", "1"],
@@ -107,7 +110,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -
     while "passed" not in heard:
         heard = running.stderr.readline()
         assert heard, "the run ended before it began"
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sent)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "journeyman run --resume latest" in err
