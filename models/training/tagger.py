@@ -39,7 +39,8 @@ from journeyman.models.students.tokens import (
     windows,
 )
 from journeyman.models.training.steps import TrainProgress, parameter_groups, shuffled_batches
-from journeyman.models.types import Span, content_hash
+from journeyman.models.training.tagged_text import Mentions, TaggedText
+from journeyman.models.types import content_hash
 
 if TYPE_CHECKING:
     import torch
@@ -50,21 +51,6 @@ __all__ = ["TaggedText", "TrainProgress", "TrainReport", "can_go_on", "train_tag
 _IGNORED = -100  # what torch's cross entropy leaves out
 _FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
 _PATIENCE = 2  # epochs without a better held-out loss
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedText:
-    """A teaching example: a text and every span in it.
-
-    Attributes:
-        text: Of any length.
-        spans: Not overlapping; their labels, starts and ends are used.
-        weight: How much it counts, against a mean of 1.
-    """
-
-    text: str
-    spans: tuple[Span, ...]
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +111,7 @@ def train_tagger(
     device: str | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     held_out_share: float = 0.1,
+    exchanged_share: float = 0.5,
 ) -> TrainReport:
     """Teach a tagger and write it to a new folder, to be used as `Tagger(weights=out)`.
 
@@ -149,6 +136,8 @@ def train_tagger(
         held_out_share: Share of the examples, in [0, 1), that early stopping watches. With fewer
             than 20 examples none are held out. Their text alone decides which, so that whoever goes
             on from a tagger watches examples that it was not taught either.
+        exchanged_share: Share, in [0, 1], of the examples that each epoch shows with other mentions
+            of the same labels, and of the spans in them that hold another; see `Mentions`.
 
     Raises:
         ConfigError: No examples, none with a word, no labels, a label twice, a span with another
@@ -157,7 +146,7 @@ def train_tagger(
             labels and of this base.
     """
     began = time.perf_counter()
-    _check(examples, labels, epochs, batch_size, held_out_share)
+    _check(examples, labels, epochs, batch_size, held_out_share, exchanged_share)
     refuse_used(out, "tagger")
     import torch
 
@@ -173,10 +162,18 @@ def train_tagger(
                 "with text, or hold fewer out."
             )
         held_out_rows = course.rows(held_out)
+        num_inexact = course.num_inexact  # before any is counted again in every epoch
         schedule = _Schedule(
-            epochs, batch_size, learning_rate, warmup_share, weight_decay, seed, progress
+            epochs,
+            batch_size,
+            learning_rate,
+            warmup_share,
+            weight_decay,
+            seed,
+            progress,
+            exchanged_share,
         )
-        run = _fit(course, rows, held_out_rows, schedule)
+        run = _fit(course, learned, rows, held_out_rows, schedule)
     facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP)
     write_tagger(out, course.module, course.base, facts, _familiarity(learned, start))
     tagger = Tagger(weights=out, device=place)
@@ -187,7 +184,7 @@ def train_tagger(
         held_out_f1=_f1(tagger, held_out) if held_out else None,
         num_examples=len(learned),
         num_held_out=len(held_out),
-        num_inexact_spans=course.num_inexact,
+        num_inexact_spans=num_inexact,
         num_epochs=len(run.losses),
         best_epoch=run.best_epoch,
         losses=tuple(run.losses),
@@ -203,6 +200,7 @@ def _check(
     epochs: int,
     batch_size: int,
     held_out_share: float,
+    exchanged_share: float,
 ) -> None:
     if not examples or not labels:
         raise ConfigError(
@@ -215,6 +213,11 @@ def _check(
         raise ConfigError(
             f"A tagger cannot be taught in {epochs} epochs of batches of {batch_size} with a share "
             f"of {held_out_share} held out: give at least 1, at least 1, and a share in [0, 1)."
+        )
+    if not 0 <= exchanged_share <= 1:
+        raise ConfigError(
+            f"A share of {exchanged_share} of the examples cannot have mentions exchanged: give a "
+            f"share in [0, 1]."
         )
 
 
@@ -325,6 +328,7 @@ class _Schedule:
     weight_decay: float
     seed: int
     progress: Callable[[TrainProgress], None] | None
+    exchanged_share: float
 
 
 @dataclass(slots=True)
@@ -334,46 +338,80 @@ class _Run:
     best_epoch: int = 0
 
 
-def _fit(
-    course: _Course, rows: Sequence[_Row], held_out: Sequence[_Row], schedule: _Schedule
-) -> _Run:
-    """Train the course's module and leave it with the weights of its best epoch."""
-    import torch
-    from transformers import get_linear_schedule_with_warmup
+class _Teaching:
+    """One course's steps: the optimizer, its rate, and where it is."""
 
-    order = random.Random(schedule.seed)
-    lengths = [len(row.ids) for row in rows]
-    num_steps = schedule.epochs * -(-len(rows) // schedule.batch_size)
-    learning = [p for p in course.module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameter_groups(course.module, schedule.weight_decay),
-        lr=schedule.learning_rate,
-        fused=True,  # on a CPU the plain one takes as long as forward and backward together
-    )
-    warmup = int(schedule.warmup_share * num_steps)
-    rate = get_linear_schedule_with_warmup(optimizer, warmup, num_steps)
-    run = _Run([], [])
-    best: dict[str, torch.Tensor] = {}
-    step = 0
-    for epoch in range(1, schedule.epochs + 1):
-        course.module.train()
+    def __init__(self, course: _Course, num_rows: int, schedule: _Schedule) -> None:
+        import torch
+        from transformers import get_linear_schedule_with_warmup
+
+        self._course = course
+        self._schedule = schedule
+        self._num_steps = schedule.epochs * -(-num_rows // schedule.batch_size)
+        self._step = 0
+        self._learning = [p for p in course.module.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(course.module, schedule.weight_decay),
+            lr=schedule.learning_rate,
+            fused=True,  # on a CPU the plain one takes as long as forward and backward together
+        )
+        warmup = int(schedule.warmup_share * self._num_steps)
+        self._rate = get_linear_schedule_with_warmup(self._optimizer, warmup, self._num_steps)
+
+    def epoch(self, number: int, rows: Sequence[_Row], order: random.Random) -> float:
+        """Teach all rows once; the mean loss."""
+        import torch
+
+        self._course.module.train()
         total, count = 0.0, 0
-        for batch in shuffled_batches(lengths, schedule.batch_size, order):
-            with computing(course.device):  # one step at a time, so that serving gets its turn
-                loss, num_tags = course.loss([rows[i] for i in batch])
+        lengths = [len(row.ids) for row in rows]
+        for batch in shuffled_batches(lengths, self._schedule.batch_size, order):
+            # One step at a time, so that serving gets its turn.
+            with computing(self._course.device):
+                loss, num_tags = self._course.loss([rows[i] for i in batch])
                 if num_tags:
                     loss.backward()  # type: ignore[no-untyped-call]
-                    torch.nn.utils.clip_grad_norm_(learning, 1.0)
-                    optimizer.step()
+                    torch.nn.utils.clip_grad_norm_(self._learning, 1.0)
+                    self._optimizer.step()
                     total += float(loss.detach()) * num_tags
                     count += num_tags
-                rate.step()
-                optimizer.zero_grad(set_to_none=True)
-            step += 1
-            if schedule.progress is not None:
-                mean = total / max(count, 1)
-                schedule.progress(TrainProgress(step, num_steps, epoch, mean))
-        run.losses.append(total / max(count, 1))
+                self._rate.step()
+                self._optimizer.zero_grad(set_to_none=True)
+            self._tell(number, total / max(count, 1))
+        return total / max(count, 1)
+
+    def _tell(self, epoch: int, loss: float) -> None:
+        # Longer mentions can make more windows than were counted on.
+        self._step = min(self._step + 1, self._num_steps)
+        if self._schedule.progress is not None:
+            self._schedule.progress(TrainProgress(self._step, self._num_steps, epoch, loss))
+
+
+def _fit(
+    course: _Course,
+    learned: Sequence[TaggedText],
+    rows: Sequence[_Row],
+    held_out: Sequence[_Row],
+    schedule: _Schedule,
+) -> _Run:
+    """Train the course's module and leave it with the weights of its best epoch.
+
+    Args:
+        course: What is taught.
+        learned: The examples.
+        rows: Theirs, as they are.
+        held_out: Of the examples that early stopping watches.
+        schedule: How.
+    """
+    order = random.Random(schedule.seed)
+    mentions = Mentions(learned)
+    teaching = _Teaching(course, len(rows), schedule)
+    run = _Run([], [])
+    best: dict[str, torch.Tensor] = {}
+    for epoch in range(1, schedule.epochs + 1):
+        if schedule.exchanged_share > 0:
+            rows = course.rows(mentions.exchanged(learned, schedule.exchanged_share, order))
+        run.losses.append(teaching.epoch(epoch, rows, order))
         if _is_best(course, held_out, run):
             run.best_epoch = epoch
             if held_out:

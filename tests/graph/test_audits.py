@@ -80,10 +80,10 @@ def test_a_certificate_of_few_labels_gets_more_of_them() -> None:
     assert rate_at(10, 0.0, 0.0) == 0.0
 
 
-def test_the_early_rate_is_twice_the_rate_unless_it_is_set() -> None:
-    assert early_rate_of(0.05, None) == 0.1
+def test_the_early_rate_is_four_times_the_rate_unless_it_is_set() -> None:
+    assert early_rate_of(0.05, None) == 0.2
     assert early_rate_of(0.0, None) == 0.0  # who wants no audits gets none
-    assert early_rate_of(0.8, None) == 1.0
+    assert early_rate_of(0.3, None) == 1.0
     assert early_rate_of(0.05, 0.3) == 0.3
 
 
