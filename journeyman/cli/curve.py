@@ -45,7 +45,7 @@ def curve(
     ] = 0.05,
     early_audit_rate: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="The same while labels are few; default: four times as much."),
+        typer.Option(min=0, max=1, help="Share while labels are few; default: four times that."),
     ] = None,
     limit_test: Annotated[
         int | None, typer.Option(min=1, help="At most so many test tasks; default: all.")
