@@ -15,14 +15,13 @@ from journeyman.agents.base import Agent
 from journeyman.agents.trainer import Lesson, OnStep, Trained, Trainer, TrainingStep
 from journeyman.graph.arms import Arm, Judged, judge, same_evidence, strength
 from journeyman.graph.decision import Contender, Decision, decide
+from journeyman.graph.looks import Looks
 from journeyman.graph.outcomes import Outcomes, attempt_all, rows_of
 from journeyman.graph.round_labels import RoundLabels, are_doubtful, content_of, doubts
 from journeyman.graph.round_state import OnStage, RoundOptions, RoundState
-from journeyman.models.bounds import delta_at_look
-from journeyman.models.certificate import Certificate
 from journeyman.models.errors import JourneymanError, TrainingError, WeightsError
 from journeyman.models.release import Release, identify
-from journeyman.models.types import LabelSource, Risk, content_hash
+from journeyman.models.types import LabelSource, content_hash
 from journeyman.traces.curate import Curation, review_scores
 from journeyman.traces.dataset_files import Dataset, DatasetRow, open_dataset
 from journeyman.traces.dataset_writer import write_dataset
@@ -36,8 +35,6 @@ _CANARIES = 8
 _CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
 _RECERTIFY_AT = 1.25  # times the labels of the proof before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
-_LOOKS_BY_STAGE = {"certify": 1, "decide": 1, "promote": 2}
-"""Proofs that a round may have tried when it was given up in a stage."""
 
 
 class Stages:
@@ -72,6 +69,7 @@ class Stages:
         self._on_stage = on_stage
         self._rounds = RoundStore(store)
         self._registry = Registry(store, data)
+        self._looks = Looks(entry, self._rounds, self._registry)
         before = self._rounds.last_done(agent.name)
         since = before.started_at if before is not None else None
         self._labels = RoundLabels(agent, store, entry, since)
@@ -298,7 +296,7 @@ class Stages:
         decision = decide(
             self._contender(name, judged, state),
             None if incumbent is None else self._contender("incumbent", incumbent, state),
-            bars=self._options.bars.model_copy(update={"looks": self._looks()}),
+            bars=self._options.bars.model_copy(update={"looks": self._looks.judged()}),
             groups=[item.group for item in judged.outcomes],
             slices=None if slice_of is None else [slice_of(row) for row in kept],
             golden=[item.label_source == "human" for item in judged.outcomes],
@@ -321,10 +319,6 @@ class Stages:
     def _in_force(self, judged: Judged, state: RoundState) -> float | None:
         newest = self._registry.get(str(state["incumbent"])).newest
         return None if newest is None else judged.in_force(newest.certificate, self._options.risk)
-
-    def _looks(self) -> int:
-        history = self._rounds.history(self._agent.name)
-        return 1 + sum(e.status == "done" and e.candidate_id is not None for e in history)
 
     def promote(self, state: RoundState) -> RoundState:
         """Do what was decided; where the incumbent stays, prove more of it if labels allow."""
@@ -393,7 +387,7 @@ class Stages:
         if known.created_at >= self._entry.started_at:  # before a crash
             proved = known.model_dump(mode="json")
             return RoundState(recertified=proved, tried=proved)
-        tried = self._tried(entry)
+        tried = self._looks.tried(entry.id)
         seen = [known.n, *(proof.n for proof in tried if proof.created_at > known.created_at)]
         if len(self._outcomes("incumbent").part("calibration")) < _RECERTIFY_AT * max(seen):
             return RoundState()
@@ -406,13 +400,6 @@ class Stages:
             return RoundState(tried=proved)
         self._registry.certify(fresh)
         return RoundState(recertified=proved, tried=proved)
-
-    def _tried(self, entry: ReleaseEntry) -> list[Certificate]:
-        """Further proofs of a release that earlier rounds tried, taken or not."""
-        earlier = self._rounds.history(self._agent.name, reports=True)
-        proofs = [(each.report or {}).get("tried") for each in earlier]
-        found = [Certificate.model_validate(proof) for proof in proofs if proof is not None]
-        return [proof for proof in found if proof.release == entry.id]
 
     # What the stages share
 
@@ -462,7 +449,7 @@ class Stages:
         that is no more.
         """
         dataset = self._dataset(state)
-        since = self._shifted_at()
+        since = self._looks.shifted_at()
         certifying = [
             row
             for row in dataset.rows("calibration")
@@ -470,52 +457,16 @@ class Stages:
         ]
         return rows_of(dataset.rows("head"), "head") + rows_of(certifying, "calibration")
 
-    def _shifted_at(self) -> datetime | None:
-        alarms: dict[str | None, datetime] = {}
-        for change in self._registry.history(self._agent.name):
-            if change.changed_at >= self._entry.started_at:
-                break
-            if change.action == "suspend":
-                alarms[change.release] = change.changed_at
-            elif change.action == "resume":  # that alarm was false
-                alarms.pop(change.release, None)
-        return max(alarms.values(), default=None)
-
     def _judged(self, name: str, state: RoundState, *, further: bool = False) -> Judged | None:
         head = None
         if name == "incumbent":
             head = self._registry.load(str(state["incumbent"])).head
         return judge(
-            self._outcomes(name), self._risk(further=further), head=head, seed=self._options.seed
+            self._outcomes(name),
+            self._looks.risk(self._options.risk, further=further),
+            head=head,
+            seed=self._options.seed,
         )
-
-    def _risk(self, *, further: bool) -> Risk:
-        """The target, with what a proof of this round may spend of delta.
-
-        Rounds choose by labels that they share, so all proofs that are tried for a sub-agent have
-        one delta together: else the release that is in traffic, the luckiest of them, would miss
-        the target several times as often as was promised.
-
-        Args:
-            further: The proof comes after that of the round's own release.
-        """
-        target = self._options.risk
-        look = self._proofs_before() + (2 if further else 1)
-        return target.model_copy(update={"delta": delta_at_look(target.delta, look)})
-
-    def _proofs_before(self) -> int:
-        """Proofs that earlier rounds tried since labels were first collected, or the last alarm."""
-        since = self._shifted_at()
-        proofs = 0
-        for entry in self._rounds.history(self._agent.name, reports=True):
-            if entry.id == self._entry.id or (since is not None and entry.started_at < since):
-                continue
-            if entry.status != "done":  # one that was given up may have looked, too
-                proofs += _LOOKS_BY_STAGE.get(entry.stage, 0)
-                continue
-            proofs += entry.candidate_id is not None
-            proofs += (entry.report or {}).get("tried") is not None
-        return proofs
 
     def _label_source(self, judged: Judged) -> LabelSource:
         """The least trusted of the sources: a proof is worth no more than its weakest label."""
