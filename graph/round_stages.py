@@ -7,6 +7,7 @@ graph that orders the stages, of checkpoints, or of the lock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -180,11 +181,11 @@ class Stages:
                 f"{self._options.fewest_lessons} are needed."
             )
         seed = self._options.seed + self._entry.number
-        parent = self._incumbent_student(state)
+        parent, student = self._parent(state)
 
         def teach(out: Path) -> Trained:
             return self._trainer.train(
-                lessons, out, parent=parent, seed=seed, on_step=self._stepper("train")
+                lessons, out, parent=student, seed=seed, on_step=self._stepper("train")
             )
 
         try:
@@ -194,6 +195,7 @@ class Stages:
         untrained = self._arm("untrained").make(lambda out: self._trainer.untrained(lessons, out))
         made = {"trained": trained, "untrained": untrained}
         return RoundState(
+            parent=parent,
             arms={
                 name: {
                     "train_seconds": round(what.seconds, 3),
@@ -202,7 +204,7 @@ class Stages:
                 }
                 for name, what in made.items()
                 if what is not None
-            }
+            },
         )
 
     def evaluate(self, state: RoundState) -> RoundState:
@@ -279,7 +281,7 @@ class Stages:
             certificate=judged.certificate.bind(identity.id, source),
             student_kind=self._trainer.kind,
             base_model=self._trainer.base,
-            parent=state["incumbent"],
+            parent=state.get("parent"),
             created_at=self._entry.started_at,  # the same after a crash
         )
 
@@ -434,13 +436,26 @@ class Stages:
             return None
         return bound, entry
 
-    def _incumbent_student(self, state: RoundState) -> Path | None:
-        if state["incumbent"] is None:
-            return None
-        try:
-            return self._registry.load(state["incumbent"]).student
-        except JourneymanError:
-            return None  # it is gone: begin from the base
+    def _parent(self, state: RoundState) -> tuple[str | None, Path | None]:
+        """The release that the next student goes on from, and its weights.
+
+        That of the last round where it was kept out for want of proof, so that what it learned is
+        not lost; what is in traffic where it was refused, or traffic was given to another since.
+        """
+        candidates = [state["incumbent"]]
+        before = self._judged_before()
+        if before is not None and before.decision == "keep":
+            report: Mapping[str, Any] = before.report or {}
+            if (report.get("challenger"), report.get("in_traffic")) == (
+                "trained",
+                state["incumbent"],
+            ):
+                candidates[:0] = [before.candidate_id]
+        for release in candidates:
+            with suppress(JourneymanError):  # it is gone, or damaged
+                if release is not None:
+                    return release, self._registry.load(release).student
+        return None, None  # begin from the base
 
     def _held_out(self, state: RoundState) -> list[tuple[Part, DatasetRow]]:
         """Tasks of the head and the calibration part.

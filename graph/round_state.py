@@ -83,6 +83,7 @@ class RoundState(TypedDict, total=False):
         basis: Hash of what the outcome rests on but the incumbent.
         dataset: Folder of the data set.
         dataset_hash: Its hash.
+        parent: Release whose student the taught one went on from, where it could.
         arms: By name, what is known of each student that competes.
         challenger: The arm that is put up.
         label_source: Who gave the labels.
@@ -102,6 +103,7 @@ class RoundState(TypedDict, total=False):
     dataset: str
     dataset_hash: str
     arms: dict[str, dict[str, Any]]
+    parent: str | None
     challenger: str | None
     label_source: str | None
     decision: dict[str, Any]
