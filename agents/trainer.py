@@ -92,8 +92,9 @@ class Trainer(Protocol):
         Args:
             lessons: Of this sub-agent. Their order does not shape the student.
             out: A folder that does not exist yet.
-            parent: Folder of the student in traffic, to go on from where that is better than
-                starting from the base; None in the first round.
+            parent: Folder of the student in traffic, or of a later one that was kept out for want
+                of proof, to go on from where that is better than starting from the base; None
+                where there is neither.
             seed: The same lessons, parent and seed give the same student on the same machine.
             on_step: Called as training goes on.
 

@@ -20,6 +20,7 @@ from journeyman.traces.split import SALT, Shares, part_of
 logger = logging.getLogger("journeyman.graph")
 
 _EARLY_TIMES = 4
+_MOST_EARLY = 0.2
 
 EARLY_LABELS = 1000
 """Until there are so many labels about a release, each further one lets its student answer more."""
@@ -37,12 +38,12 @@ def rate_at(num_labels: int, rate: float, early_rate: float) -> float:
 
 
 def early_rate_of(rate: float, early_rate: float | None) -> float:
-    """The early rate where it is set, else four times the rate.
+    """The early rate where it is set, else four times the rate, but no more than a fifth for that.
 
-    At 500 labels one more lets a student answer about .0001 more of all later tasks: its audit has
-    paid for itself after some 8,000 of them. `docs/lab.md` has the figures.
+    At 500 labels an audit pays for itself within some 10,000 tasks: `docs/lab.md`, "what choosing
+    among proofs costs".
     """
-    return min(1.0, _EARLY_TIMES * rate) if early_rate is None else early_rate
+    return max(rate, min(_EARLY_TIMES * rate, _MOST_EARLY)) if early_rate is None else early_rate
 
 
 def group_of(agent: Agent[Any, Any], task: Any) -> str:

@@ -82,6 +82,7 @@ class Decision(BaseModel):
         verdict: `promote`, `keep` (what answers now stays, nothing is held against the challenger)
             or `reject` (it is worse).
         reason: One sentence.
+        goes_on: It was kept out for want of proof alone: the next student may go on from it.
         tests: Everything that was asked.
         quality: Challenger against incumbent on the same tasks; None where nothing answers yet.
         coverage: The same for the share that its certificate lets out.
@@ -92,6 +93,7 @@ class Decision(BaseModel):
 
     verdict: Verdict
     reason: str
+    goes_on: bool = False
     tests: tuple[Test, ...] = ()
     quality: PairedComparison | None = None
     coverage: MeasureComparison | None = None
@@ -170,6 +172,7 @@ def decide(
             verdict="keep",
             reason=challenger.shortfall
             or "Nothing can be certified for it yet, so it would answer nothing.",
+            goes_on=incumbent is None,  # beside one that is certified it may be a broken one
         )
     if incumbent is None:
         return Decision(
@@ -194,6 +197,7 @@ def decide(
     return Decision(
         verdict=verdict,
         reason=reason,
+        goes_on=verdict == "keep",  # no test failed: it would be rejected
         tests=tuple(tests),
         quality=quality,
         coverage=covered,

@@ -281,7 +281,10 @@ class Stages:
             certificate=judged.certificate.bind(identity.id, source),
             student_kind=self._trainer.kind,
             base_model=self._trainer.base,
-            parent=state.get("parent"),
+            # An older round's checkpoint does not say what was gone on from.
+            parent=state.get("parent", state["incumbent"])
+            if name == "trained"
+            else state["incumbent"],
             created_at=self._entry.started_at,  # the same after a crash
         )
 
@@ -334,7 +337,9 @@ class Stages:
                 self._vouch(release, name, state)
                 self._registry.promote(self._agent.name, release, reason=decision.reason)
             else:
-                decision = decision.model_copy(update={"verdict": "keep", "reason": fault})
+                decision = decision.model_copy(
+                    update={"verdict": "keep", "reason": fault, "goes_on": False}
+                )
         if decision.verdict == "reject":
             self._registry.reject(release)
         further = RoundState() if decision.verdict == "promote" else self._recertify(state)
@@ -439,18 +444,19 @@ class Stages:
     def _parent(self, state: RoundState) -> tuple[str | None, Path | None]:
         """The release that the next student goes on from, and its weights.
 
-        That of the last round where it was kept out for want of proof, so that what it learned is
-        not lost; what is in traffic where it was refused, or traffic was given to another since.
+        That of the last round where it was kept out for want of proof alone, so that what it
+        learned is not lost; else, or where traffic was given to another since, what is in traffic.
         """
         candidates = [state["incumbent"]]
         before = self._judged_before()
-        if before is not None and before.decision == "keep":
-            report: Mapping[str, Any] = before.report or {}
-            if (report.get("challenger"), report.get("in_traffic")) == (
-                "trained",
-                state["incumbent"],
-            ):
-                candidates[:0] = [before.candidate_id]
+        report: Mapping[str, Any] = {} if before is None else before.report or {}
+        if (
+            before is not None
+            and report.get("challenger") == "trained"
+            and report["decision"].get("goes_on", False)
+            and report.get("in_traffic") == state["incumbent"]
+        ):
+            candidates[:0] = [before.candidate_id]
         for release in candidates:
             with suppress(JourneymanError):  # it is gone, or damaged
                 if release is not None:

@@ -70,7 +70,7 @@ class Manifest(BaseModel):
         files: SHA-256 by name of every other file of the folder.
         student_kind: What the student is.
         base_model: What it was taught from; empty where it has no base.
-        parent: The release that it was trained from or is to replace.
+        parent: The release that its training could go on from; else what it is to replace.
         created_at: When, with a time zone.
         label_source: Who gave the labels that certified it; None without a certificate.
         seal: SHA-256 of all of the above, so that damage shows.
@@ -180,7 +180,7 @@ class Release:
             certificate: Bound to the id that `identify` gives for the same arguments.
             student_kind: What the student is.
             base_model: What it was taught from.
-            parent: The release that it was trained from or is to replace.
+            parent: The release that its training could go on from; else what it is to replace.
             created_at: With a time zone; now, where it is None.
 
         Raises:

@@ -146,7 +146,8 @@ class CurveOptions:
         seed: Of the order, the mistakes and the training.
         risk: The target.
         audit_rate: Share of tasks audited under a certificate.
-        early_audit_rate: The same while there are few labels, if it is more; None is twice as much.
+        early_audit_rate: The same while there are few labels, if it is more; None is
+            four times as much, at most a fifth.
         concurrency: Tasks in flight at once.
         limit_test: At most so many test tasks; None for all.
     """

@@ -59,7 +59,7 @@ class ReleaseEntry:
         created_at: When it was made.
         promoted_at: When it first took traffic.
         retired_at: When it last stopped.
-        parent: The release that it was trained from or replaced.
+        parent: The release that its training could go on from; else what it was to replace.
         round_id: The round that made it.
         student_kind: What the student is.
         base_model: What it was taught from.

@@ -45,7 +45,11 @@ def curve(
     ] = 0.05,
     early_audit_rate: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share while labels are few; default: four times that."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share audited while labels are few; default: four times it, at most .2.",
+        ),
     ] = None,
     limit_test: Annotated[
         int | None, typer.Option(min=1, help="At most so many test tasks; default: all.")

@@ -1,14 +1,18 @@
 """Drives one suite run for a command: progress on stderr, results as they come.
 
-Ctrl-C ends a run cleanly: what is finished is on record and in the report.
+Ctrl-C and SIGTERM end a run cleanly: what is finished is on record and in the report.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from contextlib import aclosing
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 from journeyman.cli.console import emit, talk
@@ -107,7 +111,8 @@ def drive(execution: Execution, *, out: TextIO | None = None, each: bool = False
     interrupted = False
     if execution.num_open:
         try:
-            asyncio.run(run())
+            with _sigterm_interrupts():
+                asyncio.run(run())
         except KeyboardInterrupt:
             interrupted = True
             done = len(execution.report.results)
@@ -115,6 +120,29 @@ def drive(execution: Execution, *, out: TextIO | None = None, each: bool = False
     if execution.trouble is not None:
         talk(f"The record is incomplete: {execution.trouble}")
     return interrupted
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, by which containers and services end a program, is taken for Ctrl-C meanwhile.
+
+    Where somebody else has a say about it already, or this is no main thread, all stays as it is.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script
+            signal.default_int_handler(number, frame)
+        signal.raise_signal(signal.SIGINT)  # asyncio ends its tasks at this one
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plain_line(result: ScenarioResult) -> str:

@@ -6,7 +6,6 @@ and `doctor` start fast. Data goes to stdout, talk to stderr.
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -149,7 +148,6 @@ def main() -> None:
     Errors of ours are one line and exit code 2. Any other keeps its traceback and is exit code 3:
     Python's own 1 would say that a scenario failed.
     """
-    _end_on_sigterm_as_on_ctrl_c()
     try:
         app(prog_name="journeyman")  # also where it is started as a module: completion goes by it
     except JourneymanError as error:
@@ -162,12 +160,3 @@ def main() -> None:
         if end.code == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C
             complain("journeyman: interrupted; what was finished is kept.")
         raise
-
-
-def _end_on_sigterm_as_on_ctrl_c() -> None:
-    """What asks a program to end, as containers and services do, must find its record complete.
-
-    Where Ctrl-C is ignored, as in the background of a script, SIGTERM ends the program as ever.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -53,7 +54,8 @@ class Mentions:
         Args:
             examples: To be learned from; they are not changed.
             share: Probability in [0, 1] of each example to be taken up, and then of each span in it
-                to be exchanged. Examples whose spans overlap or cut words stay as they are.
+                to be drawn anew. Examples whose spans overlap or cut words, before or after, stay
+                as they are; so do most in scripts that set no spaces between words.
             order: What is drawn from.
         """
         return [
@@ -63,8 +65,9 @@ class Mentions:
 
     def _exchange(self, example: TaggedText, share: float, order: random.Random) -> TaggedText:
         spans = sorted(example.spans, key=lambda span: (span.start, span.end))
-        apart = all(a.end <= b.start for a, b in itertools.pairwise(spans))
-        if not apart or not all(_is_whole(example.text, span) for span in spans):
+        if any(a.end > b.start for a, b in itertools.pairwise(spans)):
+            return example
+        if not all(_is_whole(example.text, span) for span in spans):
             return example
         text, done = "", 0
         placed = []
@@ -76,13 +79,20 @@ class Mentions:
             placed.append(Span(span.label, len(text), len(text) + len(mention), mention))
             text += mention
             done = span.end
-        return replace(example, text=text + example.text[done:], spans=tuple(placed))
+        text += example.text[done:]
+        if not all(_is_whole(text, span) for span in placed):
+            return example
+        return replace(example, text=text, spans=tuple(placed))
 
 
 def _is_whole(text: str, span: Span) -> bool:
-    """Whether the span neither begins nor ends inside a word."""
-    before, after = text[max(0, span.start - 1) : span.start], text[span.end : span.end + 1]
-    first, last = text[span.start : span.start + 1], text[span.end - 1 : span.end]
-    cuts_first = before.isalnum() and first.isalnum()
-    cuts_last = last.isalnum() and after.isalnum()
-    return span.end > span.start and not cuts_first and not cuts_last
+    """Whether the span holds something, and neither begins nor ends inside a word."""
+    joined = (
+        _joins(text[at - 1 : at]) and _joins(text[at : at + 1]) for at in (span.start, span.end)
+    )
+    return span.end > span.start and not any(joined)
+
+
+def _joins(sign: str) -> bool:
+    """Whether the sign is part of a word; at an end of the text there is none."""
+    return sign.isalnum() or (sign != "" and unicodedata.category(sign).startswith("M"))

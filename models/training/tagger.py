@@ -1,4 +1,6 @@
-"""Teaching a tagger: AdamW on token classification, with early stopping on held-out loss.
+"""Teaching a tagger: AdamW on token classification, other mentions in the same sentences.
+
+Where examples are held out, their loss ends the training early.
 
 Runs in float32. The same examples, settings, device and library versions give the same weights. The
 folder appears only when training has finished. Knows nothing of where the examples come from.
@@ -59,7 +61,7 @@ class TrainReport:
 
     Attributes:
         seconds: Wall time.
-        loss: Mean training loss of the epoch whose weights were kept.
+        loss: Mean training loss of the epoch whose weights were kept, mentions exchanged.
         held_out_loss: Loss of the kept weights on held-out examples; None without any.
         held_out_f1: Micro F1 of exact spans on them; None without any.
         num_examples: Examples that were learned from.
@@ -137,7 +139,7 @@ def train_tagger(
             than 20 examples none are held out. Their text alone decides which, so that whoever goes
             on from a tagger watches examples that it was not taught either.
         exchanged_share: Share, in [0, 1], of the examples that each epoch shows with other mentions
-            of the same labels, and of the spans in them that hold another; see `Mentions`.
+            of the same labels, and of the spans in these that are drawn anew; see `Mentions`.
 
     Raises:
         ConfigError: No examples, none with a word, no labels, a label twice, a span with another
@@ -339,24 +341,25 @@ class _Run:
 
 
 class _Teaching:
-    """One course's steps: the optimizer, its rate, and where it is."""
+    """One course's steps: the optimizer, its rate, and where it is.
+
+    Exchanged mentions make an epoch a little longer or shorter than the examples themselves: place
+    is counted in steps of the latter.
+    """
 
     def __init__(self, course: _Course, num_rows: int, schedule: _Schedule) -> None:
         import torch
-        from transformers import get_linear_schedule_with_warmup
 
         self._course = course
         self._schedule = schedule
-        self._num_steps = schedule.epochs * -(-num_rows // schedule.batch_size)
-        self._step = 0
+        self._epoch_steps = -(-num_rows // schedule.batch_size)
+        self._num_steps = schedule.epochs * self._epoch_steps
         self._learning = [p for p in course.module.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             parameter_groups(course.module, schedule.weight_decay),
             lr=schedule.learning_rate,
             fused=True,  # on a CPU the plain one takes as long as forward and backward together
         )
-        warmup = int(schedule.warmup_share * self._num_steps)
-        self._rate = get_linear_schedule_with_warmup(self._optimizer, warmup, self._num_steps)
 
     def epoch(self, number: int, rows: Sequence[_Row], order: random.Random) -> float:
         """Teach all rows once; the mean loss."""
@@ -365,26 +368,37 @@ class _Teaching:
         self._course.module.train()
         total, count = 0.0, 0
         lengths = [len(row.ids) for row in rows]
-        for batch in shuffled_batches(lengths, self._schedule.batch_size, order):
+        batches = shuffled_batches(lengths, self._schedule.batch_size, order)
+        for i, batch in enumerate(batches):
+            begun = (number - 1) * self._epoch_steps
+            self._set_rate(begun + i * self._epoch_steps / len(batches))
             # One step at a time, so that serving gets its turn.
             with computing(self._course.device):
-                loss, num_tags = self._course.loss([rows[i] for i in batch])
+                loss, num_tags = self._course.loss([rows[k] for k in batch])
                 if num_tags:
                     loss.backward()  # type: ignore[no-untyped-call]
                     torch.nn.utils.clip_grad_norm_(self._learning, 1.0)
                     self._optimizer.step()
                     total += float(loss.detach()) * num_tags
                     count += num_tags
-                self._rate.step()
                 self._optimizer.zero_grad(set_to_none=True)
-            self._tell(number, total / max(count, 1))
+            done = (i + 1) * self._epoch_steps // len(batches)
+            self._tell(begun + done, number, total / max(count, 1))
         return total / max(count, 1)
 
-    def _tell(self, epoch: int, loss: float) -> None:
-        # Longer mentions can make more windows than were counted on.
-        self._step = min(self._step + 1, self._num_steps)
+    def _set_rate(self, step: float) -> None:
+        """Rises linearly from 0, then falls linearly to 0."""
+        warmup = int(self._schedule.warmup_share * self._num_steps)
+        if step < warmup:
+            factor = step / warmup
+        else:
+            factor = (self._num_steps - step) / max(1, self._num_steps - warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.learning_rate * factor
+
+    def _tell(self, step: int, epoch: int, loss: float) -> None:
         if self._schedule.progress is not None:
-            self._schedule.progress(TrainProgress(self._step, self._num_steps, epoch, loss))
+            self._schedule.progress(TrainProgress(step, self._num_steps, epoch, loss))
 
 
 def _fit(

@@ -58,8 +58,7 @@ def test_a_round_teaches_a_student_that_answers(tmp_path: Path) -> None:
     steps: list[TrainingStep] = []
     trained = trainer.train(lessons_of(agent), tmp_path / "t", on_step=steps.append)
     assert (trained.num_examples, trained.num_left_out) == (30, 0)
-    assert trained.facts["num_epochs"] >= 1
-    assert steps[-1].done <= steps[-1].total
+    assert steps[-1].done == steps[-1].total
     assert steps[0].stage == "epoch 1"
     taught = agent.with_student(trainer.load(tmp_path / "t"))
     attempt = asyncio.run(taught.attempt(ExtractionTask(text="bring rice to Rome")))
@@ -67,7 +66,7 @@ def test_a_round_teaches_a_student_that_answers(tmp_path: Path) -> None:
     again = trainer_of(taught).train(lessons_of(agent), tmp_path / "u", parent=tmp_path / "t")
     assert (trained.facts["started_from"], again.facts["started_from"]) == ("base", "parent")
     assert again.facts["loss"] < trained.facts["loss"]
-    assert again.facts["num_epochs"] < trained.facts["num_epochs"]
+    assert (trained.facts["num_epochs"], again.facts["num_epochs"]) == (8, 5)
 
 
 def test_a_parent_of_another_kind_or_other_fields_is_no_start(tmp_path: Path) -> None:

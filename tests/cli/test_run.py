@@ -92,13 +92,20 @@ def test_the_exit_code_says_what_the_run_came_to(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("sent", "in_background"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
 def test_an_interrupted_run_ends_cleanly_and_says_how_to_go_on(
-    tmp_path: Path, sent: signal.Signals
+    tmp_path: Path, sent: signal.Signals, in_background: bool
 ) -> None:
+    """Also in the background of a script, where Ctrl-C is ignored."""
     write_echoes(tmp_path, "".join(said(f"s{n}", f"w{n}") for n in range(30)))
     running = subprocess.Popen(
-        [sys.executable, "-m", "journeyman", *ALONE, "-j", "1"],
+        [
+            *(("sh", "-c", "trap '' INT; exec \"$@\"", "sh") if in_background else ()),
+            *(sys.executable, "-m", "journeyman", *ALONE, "-j", "1"),
+        ],
         cwd=tmp_path,
         env=environment(tmp_path, ECHO_SECONDS="0.1"),
         stdout=subprocess.PIPE,

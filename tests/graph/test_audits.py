@@ -83,7 +83,8 @@ def test_a_certificate_of_few_labels_gets_more_of_them() -> None:
 def test_the_early_rate_is_four_times_the_rate_unless_it_is_set() -> None:
     assert early_rate_of(0.05, None) == 0.2
     assert early_rate_of(0.0, None) == 0.0  # who wants no audits gets none
-    assert early_rate_of(0.3, None) == 1.0
+    assert early_rate_of(0.1, None) == 0.2  # and more than a fifth only where the rate itself is
+    assert early_rate_of(0.3, None) == 0.3
     assert early_rate_of(0.05, 0.3) == 0.3
 
 

@@ -125,6 +125,16 @@ def test_many_slices_share_the_level() -> None:
     assert outcome_of(many, "quality of 'slice 0'") == "open"
 
 
+def test_only_what_was_kept_for_want_of_proof_is_gone_on_from() -> None:
+    old, nothing = contender("old", 380, 300), Contender("new", [True] * 400, [False] * 400)
+    assert decide(contender("new", 379, 300), old).goes_on
+    assert decide(nothing, None).goes_on
+    assert not decide(nothing, old).goes_on  # a broken student certifies nothing either
+    assert not decide(contender("new", 320), old).goes_on
+    assert not decide(contender("new", 380, 300), contender("old", 320, 300)).goes_on
+    assert not decide(contender("old", 380, 300), old).goes_on
+
+
 def test_contenders_of_other_tasks_cannot_be_compared() -> None:
     with pytest.raises(ConfigError):
         decide(contender("new", 10, n=20), contender("old", 10, n=30))

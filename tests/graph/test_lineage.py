@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.traces.registry import Registry
 from journeyman.traces.store import Store
-from tests.graph.apprentice import Desk, WordTrainer, notes, put_on_record
+from tests.graph.apprentice import Desk, WordStudent, WordTrainer, notes, put_on_record
 
 
 class Remembering(WordTrainer):
@@ -73,3 +74,32 @@ def test_what_was_given_traffic_since_is_gone_on_from(store: Store, data: Path) 
     run_round(desk, store, data)
     first, second = (registry.load(release_of(report)).student for report in reports[:2])
     assert parents == [None, first, second, first]
+
+
+def test_what_failed_the_canary_or_is_gone_is_not_gone_on_from(store: Store, data: Path) -> None:
+    class Forgetful(Remembering):
+        is_serving = False
+
+        def load(self, folder: Path) -> WordStudent:
+            student = super().load(folder)
+            if self.is_serving:
+                student.counts = {desk: {} for desk in student.counts}
+            return student
+
+    parents: list[Path | None] = []
+    trainer = Forgetful(parents)
+    desk = Desk(trainer=trainer)
+
+    def on_stage(stage: str, step: Any) -> None:
+        trainer.is_serving = stage == "promote"
+
+    put_on_record(store, Desk(), notes(400))
+    failed = run_round(desk, store, data, on_stage=on_stage)
+    assert "canary" in failed.decision.reason
+    trainer.is_serving = False
+    put_on_record(store, Desk(), notes(40, seed=1))
+    kept = run_round(Desk(trainer=trainer), store, data)
+    put_on_record(store, Desk(), notes(40, seed=2))
+    shutil.rmtree(Registry(store, data).load(release_of(kept)).student)
+    run_round(Desk(trainer=trainer), store, data)
+    assert parents == [None, None, None]

@@ -61,6 +61,38 @@ def test_the_same_lesson_twice_is_the_same_tagger_and_another_seed_is_not(tmp_pa
     assert fingerprint("a", 0) == fingerprint("b", 0) != fingerprint("c", 1)
 
 
+def test_mentions_are_exchanged_unless_told_otherwise(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 1, "held_out_share": 0.0, "device": "cpu"}
+    made = [
+        train_tagger(tiny_examples(6), TINY_LABELS, out=tmp_path / str(i), **settings, **more)
+        for i, more in enumerate([{}, {"exchanged_share": 0.5}, {"exchanged_share": 0.0}])
+    ]
+    assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
+
+
+def test_mentions_of_other_lengths_leave_the_count_of_steps(tmp_path: Path) -> None:
+    long = "very " * 3 * WINDOW + "old"
+    texts = [
+        TaggedText(f"{name} pays", (Span("company", 0, len(name), name),))
+        for name in ("Ada", "Max", "Ida", long)
+    ]
+    seen: list[TrainProgress] = []
+    train_tagger(
+        texts,
+        TINY_LABELS,
+        out=tmp_path / "t",
+        epochs=3,
+        batch_size=1,
+        exchanged_share=1.0,
+        device="cpu",
+        progress=seen.append,
+    )
+    steps = [progress.step for progress in seen]
+    assert steps == sorted(steps)
+    assert steps[-1] == seen[-1].num_steps
+    assert len(set(steps)) < len(steps) or len(steps) < seen[-1].num_steps
+
+
 def test_training_leaves_the_random_numbers_of_the_process_alone(tmp_path: Path) -> None:
     import torch
 
@@ -189,6 +221,14 @@ def test_a_schedule_that_teaches_nothing_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="cannot be taught in"):
         train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", device="cpu", **settings)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_exchanged_mentions_that_is_none_is_refused(
+    tmp_path: Path, share: float
+) -> None:
+    with pytest.raises(ConfigError, match="exchanged"):
+        train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", exchanged_share=share)
 
 
 def test_pickled_weights_of_a_base_are_never_read(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Looks at a sub-agent's labels are counted once each, and from the last alarm that stands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journeyman.graph.looks import Looks
+from journeyman.graph.round import run_round
+from journeyman.models.bounds import delta_at_look
+from journeyman.models.types import Risk
+from journeyman.traces.records import now
+from journeyman.traces.registry import Registry
+from journeyman.traces.rounds import RoundStore
+from journeyman.traces.store import Store
+from tests.graph.apprentice import Desk, notes, put_on_record
+
+TARGET = Risk(max_error=0.05, delta=0.1)
+
+
+@pytest.fixture
+def registry(store: Store, tmp_path: Path) -> Registry:
+    return Registry(store, tmp_path / "data")
+
+
+def looks(store: Store, registry: Registry) -> Looks:
+    """Those of a round that begins now."""
+    rounds = RoundStore(store)
+    return Looks(rounds.begin("desk"), rounds, registry)
+
+
+def look_of(which: Looks, *, further: bool = False) -> int:
+    """The number of the look, told by what it leaves of delta."""
+    delta = which.risk(TARGET, further=further).delta
+    return next(k for k in range(1, 100) if delta == delta_at_look(TARGET.delta, k))
+
+
+def give_up_in(store: Store, stage: str) -> None:
+    rounds = RoundStore(store)
+    rounds.reach(rounds.begin("desk").id, stage)
+    rounds.give_up("desk")
+
+
+def test_the_first_round_has_the_first_look_and_a_further_proof_the_next(
+    store: Store, registry: Registry
+) -> None:
+    first = looks(store, registry)
+    assert (look_of(first), look_of(first, further=True)) == (1, 2)
+    assert (first.judged(), first.shifted_at()) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "spent"),
+    [("collect", 0), ("train", 0), ("evaluate", 0), ("certify", 1), ("decide", 1), ("promote", 2)],
+)
+def test_a_round_that_was_given_up_may_have_looked(
+    store: Store, registry: Registry, stage: str, spent: int
+) -> None:
+    give_up_in(store, stage)
+    assert look_of(looks(store, registry)) == 1 + spent
+
+
+def test_rounds_of_other_sub_agents_do_not_count(store: Store, registry: Registry) -> None:
+    rounds = RoundStore(store)
+    rounds.reach(rounds.begin("other").id, "certify")
+    rounds.give_up("other")
+    assert look_of(looks(store, registry)) == 1
+
+
+def test_counting_begins_anew_with_an_alarm_that_stands(store: Store, tmp_path: Path) -> None:
+    class Clock:
+        at = now()
+
+        def __call__(self) -> Any:
+            self.at += timedelta(seconds=1)
+            return self.at
+
+    put_on_record(store, Desk(), notes(400))
+    report = run_round(Desk(), store, tmp_path / "data")
+    assert report.in_traffic is not None
+    clock = Clock()
+    registry = Registry(store, tmp_path / "data", clock=clock)
+    rounds = RoundStore(store, clock=clock)
+
+    def next_look() -> int:
+        counted = look_of(Looks(rounds.begin("desk"), rounds, registry))
+        rounds.give_up("desk")
+        return counted
+
+    assert next_look() == 2
+    registry.suspend("desk", report.in_traffic, "drift")
+    assert next_look() == 1
+    registry.resume("desk", report.in_traffic)
+    assert next_look() == 2
