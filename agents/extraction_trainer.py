@@ -30,8 +30,9 @@ class _Schedule(NamedTuple):
     learning_rate: float
 
 
-# Going on with three epochs of smaller steps was worse than starting anew; five at the full rate
-# cost two thirds of the time and teach about as much. docs/lab.md, "how a tagger is taught".
+# Going on takes two thirds of the time of starting anew. Three epochs of smaller steps were worse
+# than that; whether five at the full rate teach as much is open. docs/lab.md, "how a tagger is
+# taught".
 _FROM_BASE = _Schedule(epochs=8, learning_rate=5e-4)
 _GOING_ON = _Schedule(epochs=5, learning_rate=5e-4)
 # Early stopping ends while the rate is high, and what the last epochs of a falling rate teach is
