@@ -113,6 +113,11 @@ class Judged:
         accepted: NDArray[np.bool_] = self.scores >= self.certificate.threshold
         return accepted
 
+    @property
+    def confidence(self) -> Floats:
+        """Scores (n,), with 0 for what the gate never accepts."""
+        return np.where(np.isfinite(self.scores), self.scores, 0.0)
+
     def coverage_on(self, rows: NDArray[np.intp]) -> float:
         """Coverage of the certificate that these tasks alone, by position (m,), would give."""
         proof = certify(self.scores[rows], ~self.right[rows], self.certificate.risk, self.grid)
@@ -134,7 +139,7 @@ class Judged:
     def figures(self) -> dict[str, float | None]:
         """Quality, coverage, AUROC, Brier score and calibration error."""
         right = self.right
-        confidence = np.where(np.isfinite(self.scores), self.scores, 0.0)
+        confidence = self.confidence
         n = len(right)
         return {
             "quality": float(right.mean()) if n else None,

@@ -19,8 +19,8 @@ from journeyman.traces.split import SALT, Shares, part_of
 
 logger = logging.getLogger("journeyman.graph")
 
-_EARLY_TIMES = 4
-_MOST_EARLY = 0.2
+_EARLY_TIMES = 5
+_MOST_EARLY = 0.25  # then every task that certifies is audited, by the usual share and focus
 
 EARLY_LABELS = 1000
 """Until there are so many labels about a release, each further one lets its student answer more."""
@@ -38,7 +38,7 @@ def rate_at(num_labels: int, rate: float, early_rate: float) -> float:
 
 
 def early_rate_of(rate: float, early_rate: float | None) -> float:
-    """The early rate where it is set, else four times the rate, but no more than a fifth for that.
+    """The early rate where it is set, else five times the rate, at most a quarter for that.
 
     At 500 labels an audit pays for itself within some 10,000 tasks: `docs/lab.md`, "what choosing
     among proofs costs".

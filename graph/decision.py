@@ -8,7 +8,7 @@ explain promotes. Knows no release, no file and no student.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from journeyman.models.comparison import (
     compare_paired,
     compare_slices,
 )
+from journeyman.models.deferral import augrc
 from journeyman.models.errors import ConfigError
 
 Verdict = Literal["promote", "keep", "reject"]
@@ -86,6 +87,7 @@ class Decision(BaseModel):
         tests: Everything that was asked.
         quality: Challenger against incumbent on the same tasks; None where nothing answers yet.
         coverage: The same for the share that its certificate lets out.
+        augrc: The same for the mean joint risk over all thresholds; lower is better.
         slices: The same for each slice that is large enough.
     """
 
@@ -97,6 +99,7 @@ class Decision(BaseModel):
     tests: tuple[Test, ...] = ()
     quality: PairedComparison | None = None
     coverage: MeasureComparison | None = None
+    augrc: MeasureComparison | None = None
     slices: dict[str, PairedComparison] = {}
 
 
@@ -109,6 +112,7 @@ class Contender:
         accepted: Whether its certificate lets the answer out, for each task (n,).
         coverage_on: Share that its certificate would let out, had it been made for these tasks;
             with None the threshold is taken as given.
+        confidence: In each answer (n,), on any scale; with None accepted ones before the others.
         shortfall: Why nothing is certified, and what it would take; empty where something is.
         latency_ms: Median of an attempt alone; None where it was not measured.
         in_force: Share that it lets out as it stands, under the proof that it is in traffic by;
@@ -122,6 +126,7 @@ class Contender:
         accepted: ArrayLike,
         *,
         coverage_on: Measure | None = None,
+        confidence: ArrayLike | None = None,
         shortfall: str = "",
         latency_ms: float | None = None,
         in_force: float | None = None,
@@ -130,14 +135,23 @@ class Contender:
         self.right: NDArray[np.bool_] = np.asarray(right, dtype=bool)
         self.accepted: NDArray[np.bool_] = np.asarray(accepted, dtype=bool)
         self.coverage_on = coverage_on or (lambda rows: float(self.accepted[rows].mean()))
+        self.confidence: NDArray[np.float64] = np.asarray(
+            self.accepted if confidence is None else confidence, dtype=np.float64
+        )
         self.shortfall = shortfall
         self.latency_ms = latency_ms
         self.in_force = in_force
-        if self.right.shape != self.accepted.shape or self.right.ndim != 1:
+        shapes = {self.right.shape, self.accepted.shape, self.confidence.shape}
+        if len(shapes) > 1 or self.right.ndim != 1:
             raise ConfigError(
                 f"Release {release!r} has {self.right.shape} judged and {self.accepted.shape} "
-                f"accepted answers: give one of each for every task."
+                f"accepted answers, and {self.confidence.shape} confidences: give one of each for "
+                f"every task."
             )
+
+    def augrc_on(self, rows: NDArray[np.intp]) -> float:
+        """Mean joint risk over all thresholds, on these tasks alone, by position (m,)."""
+        return augrc(self.confidence[rows], self.right[rows])
 
 
 def decide(
@@ -179,19 +193,19 @@ def decide(
             verdict="promote",
             reason=f"Nothing is trusted yet, and it is certified to answer {coverage:.1%}.",
         )
-    quality, covered = _compare(challenger, incumbent, bars, groups)
+    found = _compare(challenger, incumbent, bars, groups)
     parts = _slices(challenger, incumbent, bars, groups, slices)
     tests = [
         _golden_test(challenger, incumbent, golden),
-        _loss_test("quality", quality, bars),
+        _loss_test("quality", found.quality, bars),
         *(
             _loss_test(f"quality of {name!r}", part, bars, len(parts))
             for name, part in parts.items()
         ),
-        _coverage_test(covered, bars),
+        _coverage_test(found.coverage, bars),
         _latency_test(challenger, incumbent, bars),
     ]
-    verdict, reason = _verdict(tests, quality, covered, bars)
+    verdict, reason = _verdict(tests, found, bars)
     if verdict == "promote":
         verdict, reason = _unless_it_answers_less(reason, coverage, incumbent.in_force)
     return Decision(
@@ -199,10 +213,17 @@ def decide(
         reason=reason,
         goes_on=verdict == "keep",  # no test failed: it would be rejected
         tests=tuple(tests),
-        quality=quality,
-        coverage=covered,
+        quality=found.quality,
+        coverage=found.coverage,
+        augrc=found.augrc,
         slices=parts,
     )
+
+
+class _Compared(NamedTuple):
+    quality: PairedComparison
+    coverage: MeasureComparison
+    augrc: MeasureComparison
 
 
 def _compare(
@@ -210,8 +231,9 @@ def _compare(
     incumbent: Contender,
     bars: Bars,
     groups: Sequence[Hashable] | None,
-) -> tuple[PairedComparison, MeasureComparison]:
-    return (
+) -> _Compared:
+    n = len(challenger.right)
+    return _Compared(
         compare_paired(
             incumbent.right,
             challenger.right,
@@ -219,9 +241,8 @@ def _compare(
             level=bars.spent_level,
             groups=groups,
         ),
-        compare_measures(
-            incumbent.coverage_on, challenger.coverage_on, len(challenger.right), groups=groups
-        ),
+        compare_measures(incumbent.coverage_on, challenger.coverage_on, n, groups=groups),
+        compare_measures(incumbent.augrc_on, challenger.augrc_on, n, groups=groups),
     )
 
 
@@ -307,25 +328,23 @@ def _latency_test(challenger: Contender, incumbent: Contender, bars: Bars) -> Te
     )
 
 
-def _verdict(
-    tests: Sequence[Test], quality: PairedComparison, covered: MeasureComparison, bars: Bars
-) -> tuple[Verdict, str]:
+def _verdict(tests: Sequence[Test], found: _Compared, bars: Bars) -> tuple[Verdict, str]:
     failed = [test for test in tests if test.outcome == "failed"]
-    # Coverage that looks lower by no more than luck is no objection to a student that is right more
-    # often: what answers now was chosen for its coverage on these very labels, and looks its best.
+    # Coverage that looks lower by no more than luck is no objection to a student that errs less at
+    # all thresholds: what answers now was chosen for its coverage on these very labels.
     unsure = [test for test in tests if test.outcome == "open" and test.name != _COVERAGE]
     if failed:
         return "reject", f"It failed {failed[0].name!r}: {failed[0].detail}."
     if unsure:
         return "keep", f"Too little is known for {unsure[0].name!r}: {unsure[0].detail}."
-    if covered.difference > 0 and covered.p_value <= bars.level:
-        return "promote", _gain("certified coverage", covered, covered.p_value)
-    # A gain has one direction, so one side of the two-sided p is what luck has to explain.
-    if quality.wins > quality.losses and quality.mcnemar_p / 2 <= bars.level:
-        return "promote", _gain("quality", quality, quality.mcnemar_p / 2)
+    gain = _gain(found, bars)
+    if gain is not None:
+        return "promote", gain
+    coverage, risk, quality = found.coverage, found.augrc, found.quality
     return "keep", (
-        f"No gain is shown: certified coverage {covered.candidate:.3f} against "
-        f"{covered.incumbent:.3f}, quality {quality.candidate:.3f} against {quality.incumbent:.3f}."
+        f"No gain is shown: certified coverage {coverage.candidate:.3f} against "
+        f"{coverage.incumbent:.3f}, risk at all thresholds (AUGRC) {risk.candidate:.4f} against "
+        f"{risk.incumbent:.4f}, quality {quality.candidate:.3f} against {quality.incumbent:.3f}."
     )
 
 
@@ -341,8 +360,21 @@ def _unless_it_answers_less(
     )
 
 
-def _gain(what: str, found: PairedComparison | MeasureComparison, p_value: float) -> str:
-    return (
-        f"Its {what} is higher: {found.candidate:.3f} against {found.incumbent:.3f} "
-        f"(p {p_value:.2g}), and nothing is shown to be worse."
+def _gain(found: _Compared, bars: Bars) -> str | None:
+    """The first gain that luck does not explain; None where there is none."""
+    gains = (
+        ("certified coverage is higher", found.coverage, 1, found.coverage.p_value),
+        # Fewer wrong answers at whatever threshold: told by far more labels than the few at which a
+        # proof ends.
+        ("risk at all thresholds is lower", found.augrc, -1, found.augrc.p_value),
+        ("quality is higher", found.quality, 1, found.quality.mcnemar_p),
     )
+    for what, figures, sign, p_value in gains:
+        # A gain has one direction, so one side of the two-sided p is what luck has to explain. The
+        # level is shared, since luck has as many tries as there are gains.
+        if sign * figures.difference > 0 and p_value / 2 <= bars.level / len(gains):
+            return (
+                f"Its {what}: {figures.candidate:.4f} against {figures.incumbent:.4f} "
+                f"(p {p_value / 2:.2g}), and nothing is shown to be worse."
+            )
+    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from journeyman.models.bounds import delta_at_look
+from journeyman.models.bounds import delta_at_look, errors_allowed
 from journeyman.models.certificate import Certificate
 from journeyman.models.types import Risk
 from journeyman.traces.registry import Registry
@@ -17,6 +17,10 @@ from journeyman.traces.rounds import RoundEntry, RoundStore
 
 _BY_STAGE = {"certify": 1, "decide": 1, "promote": 2}
 """Proofs that a round may have tried when it was given up in a stage."""
+
+_WORTH = 1.05
+"""Times the wrong answers that the proof before allowed. A further proof costs all later ones half
+as much: at the fifth look some 2.5 % of what they allow."""
 
 
 class Looks:
@@ -48,7 +52,25 @@ class Looks:
         history = self._rounds.history(self._entry.agent)
         return 1 + sum(e.status == "done" and e.candidate_id is not None for e in history)
 
-    def tried(self, release: str) -> list[Certificate]:
+    def is_worth_while(
+        self, target: Risk, num_labels: int, release: str, known: Certificate
+    ) -> bool:
+        """Whether a further proof of the release in traffic would allow clearly more wrong answers.
+
+        There are more labels than at the proof before, and less of delta. Asks for their number
+        alone, never for what they say: else the choice to look would be a look.
+
+        Args:
+            target: With delta for all proofs together.
+            num_labels: That the further proof would rest on.
+            release: In traffic.
+            known: The proof that it is in traffic by.
+        """
+        proofs = [proof for proof in self._tried(release) if proof.created_at > known.created_at]
+        before = max(_allowed(proof.n, proof.risk) for proof in (known, *proofs))
+        return _allowed(num_labels, self.risk(target, further=True)) > _WORTH * before
+
+    def _tried(self, release: str) -> list[Certificate]:
         """Further proofs of a release that earlier rounds tried, taken or not."""
         earlier = self._rounds.history(self._entry.agent, reports=True)
         proofs = [(each.report or {}).get("tried") for each in earlier]
@@ -80,3 +102,8 @@ class Looks:
             proofs += entry.candidate_id is not None
             proofs += (entry.report or {}).get("tried") is not None
         return proofs
+
+
+def _allowed(num_labels: int, risk: Risk) -> float:
+    """The largest share of wrong answers among all that still proves the target."""
+    return (errors_allowed(num_labels, risk.max_error, risk.delta) or 0) / max(num_labels, 1)

@@ -34,7 +34,6 @@ from journeyman.traces.store import Store
 
 _CANARIES = 8
 _CANARIES_LOST = 1  # a sandbox that ran out of time tells otherwise, a wrong student all over
-_RECERTIFY_AT = 1.25  # times the labels of the proof before; with fewer it is not worth it
 _ORIGINS = ("escalation", "audit", "import")
 
 
@@ -316,6 +315,7 @@ class Stages:
             judged.right,
             judged.accepted,
             coverage_on=judged.coverage_on,
+            confidence=judged.confidence,
             shortfall="" if proof.is_feasible else proof.describe(),
             latency_ms=facts.get("p50_ms"),
             in_force=self._in_force(judged, state) if name == "incumbent" else None,
@@ -394,9 +394,8 @@ class Stages:
         if known.created_at >= self._entry.started_at:  # before a crash
             proved = known.model_dump(mode="json")
             return RoundState(recertified=proved, tried=proved)
-        tried = self._looks.tried(entry.id)
-        seen = [known.n, *(proof.n for proof in tried if proof.created_at > known.created_at)]
-        if len(self._outcomes("incumbent").part("calibration")) < _RECERTIFY_AT * max(seen):
+        num_labels = len(self._outcomes("incumbent").part("calibration"))
+        if not self._looks.is_worth_while(self._options.risk, num_labels, entry.id, known):
             return RoundState()
         judged = self._judged("incumbent", state, further=True)
         if judged is None:

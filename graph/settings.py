@@ -89,7 +89,7 @@ class AuditSettings(BaseModel):
         ge=0,
         le=1,
         description="The same while there are fewer than 1,000 labels about a release, if it is "
-        "more; none: four times the rate, at most a fifth.",
+        "more; none: five times the rate, at most a quarter.",
     )
 
 

@@ -42,8 +42,7 @@ Evidence = Mapping[str, float | None]
 NUM_FOLDS = 5
 
 _FILE = "confidence.json"
-_MANY_LABELS = 1000
-_DIRECTION = 0.1  # scikit-learn's C for the weights of the inputs; measured in docs/lab.md
+_DIRECTION = 0.01  # scikit-learn's C for the weights of the inputs; measured in docs/lab.md
 _LARGEST = 1e100  # beyond it squares overflow, and no evidence means anything
 _SURE = 1e-6  # log odds of 0 and 1 are those of this far from them
 
@@ -365,8 +364,7 @@ def _logistic(inputs: ArrayLike, labels: NDArray[np.bool_], seed: int) -> tuple[
     right = labels.astype(int)
     table = np.asarray(inputs, dtype=np.float64)
     # What weighs how much: a few hundred labels are few for thirty inputs that say nearly the same.
-    strength = _DIRECTION * (1.0 if len(labels) < _MANY_LABELS else 10.0)
-    first = LogisticRegression(C=strength, max_iter=2000, random_state=seed).fit(table, right)
+    first = LogisticRegression(C=_DIRECTION, max_iter=2000, random_state=seed).fit(table, right)
     score = table @ first.coef_[0]
     spread = float(score.std())
     if spread < _SURE:

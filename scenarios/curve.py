@@ -147,7 +147,7 @@ class CurveOptions:
         risk: The target.
         audit_rate: Share of tasks audited under a certificate.
         early_audit_rate: The same while there are few labels, if it is more; None is
-            four times as much, at most a fifth.
+            five times as much, at most a quarter.
         concurrency: Tasks in flight at once.
         limit_test: At most so many test tasks; None for all.
     """

@@ -48,7 +48,7 @@ def curve(
         typer.Option(
             min=0,
             max=1,
-            help="Share audited while labels are few; default: four times it, at most .2.",
+            help="Share audited while labels are few; default: five times it, at most .25.",
         ),
     ] = None,
     limit_test: Annotated[

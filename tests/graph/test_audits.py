@@ -10,7 +10,7 @@ import pytest
 
 from journeyman.agents.base import Agent
 from journeyman.graph.audits import EARLY_LABELS, draw_for, early_rate_of, group_of, rate_at
-from journeyman.models.audit import AuditDraw, horvitz_thompson
+from journeyman.models.audit import AuditDraw, audit_chances, horvitz_thompson
 from journeyman.traces.likeness import group_key
 from journeyman.traces.split import SALT, Shares, part_of
 from tests.graph.triage import KeywordStudent, Ticket, Triage
@@ -80,12 +80,17 @@ def test_a_certificate_of_few_labels_gets_more_of_them() -> None:
     assert rate_at(10, 0.0, 0.0) == 0.0
 
 
-def test_the_early_rate_is_four_times_the_rate_unless_it_is_set() -> None:
-    assert early_rate_of(0.05, None) == 0.2
+def test_the_early_rate_is_five_times_the_rate_unless_it_is_set() -> None:
+    assert early_rate_of(0.04, None) == 0.2
     assert early_rate_of(0.0, None) == 0.0  # who wants no audits gets none
-    assert early_rate_of(0.1, None) == 0.2  # and more than a fifth only where the rate itself is
+    assert early_rate_of(0.1, None) == 0.25  # and more than a quarter only where the rate itself is
     assert early_rate_of(0.3, None) == 0.3
     assert early_rate_of(0.05, 0.3) == 0.3
+
+
+def test_at_the_usual_early_rate_every_task_that_certifies_is_audited() -> None:
+    chances = audit_chances(early_rate_of(0.05, None), Shares().calibration)
+    assert (chances.certifying, round(chances.other, 6)) == (1.0, 0.0625)
 
 
 def test_a_group_that_cannot_be_told_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -52,14 +52,29 @@ def test_no_tasks_at_all_promote_nothing() -> None:
 def test_an_improvement_is_promoted() -> None:
     decision = decide(contender("new", 380), contender("old", 320))
     assert decision.verdict == "promote"
-    assert "certified coverage is higher: 0.950 against 0.800" in decision.reason
+    assert "certified coverage is higher: 0.9500 against 0.8000" in decision.reason
     assert {test.outcome for test in decision.tests} == {"passed"}
 
 
 def test_a_gain_of_quality_at_the_same_coverage_is_promoted() -> None:
     decision = decide(contender("new", 380, 300), contender("old", 320, 300))
     assert decision.verdict == "promote"
-    assert "quality is higher" in decision.reason
+    assert "risk at all thresholds is lower" in decision.reason
+
+
+def test_knowing_better_which_answers_are_wrong_is_a_gain() -> None:
+    """As often right and as much let out, but the wrong ones stand last: less can go wrong."""
+    right = np.arange(400) % 10 != 0
+    accepted = np.arange(400) < 200
+    spread, last = np.linspace(1, 0, 400), right.astype(float)
+    old = Contender("old", right, accepted, confidence=spread)
+    new = Contender("new", right, accepted, confidence=last)
+    decision = decide(new, old)
+    assert decision.verdict == "promote"
+    assert "risk at all thresholds is lower" in decision.reason
+    assert decision.augrc is not None
+    assert decision.augrc.candidate < decision.augrc.incumbent / 5
+    assert decide(old, new).verdict == "keep"
 
 
 def test_a_real_loss_is_rejected() -> None:
@@ -183,6 +198,16 @@ def judged(rng: np.random.Generator, hardness: Any, skill: float, risk: Risk) ->
     return found
 
 
+def contender_of(release: str, side: Judged) -> Contender:
+    return Contender(
+        release,
+        side.right,
+        side.accepted,
+        coverage_on=side.coverage_on,
+        confidence=side.confidence,
+    )
+
+
 def simulated(seed: int, skills: tuple[float, float], num_tasks: int) -> Decision:
     """One round: an incumbent and a challenger of these skills on the same tasks."""
     rng = np.random.default_rng(seed)
@@ -190,7 +215,7 @@ def simulated(seed: int, skills: tuple[float, float], num_tasks: int) -> Decisio
     sides = []
     for name, skill in zip(("old", "new"), skills, strict=True):
         side = judged(rng, hardness, skill, Risk())
-        sides.append(Contender(name, side.right, side.accepted, coverage_on=side.coverage_on))
+        sides.append(contender_of(name, side))
     return decide(sides[1], sides[0], groups=range(len(sides[0].right)))
 
 
@@ -207,10 +232,7 @@ def test_the_same_answers_under_another_id_are_kept() -> None:
     rng = np.random.default_rng(8)
     for _ in range(5):
         side = judged(rng, rng.normal(0, 2, 300), 3.0, Risk())
-        sides = [
-            Contender(name, side.right, side.accepted, coverage_on=side.coverage_on)
-            for name in ("new", "old")
-        ]
+        sides = [contender_of(name, side) for name in ("new", "old")]
         assert decide(*sides, golden=side.right).verdict == "keep"
 
 

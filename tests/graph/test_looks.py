@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from journeyman.graph.looks import Looks
 from journeyman.graph.round import run_round
 from journeyman.models.bounds import delta_at_look
+from journeyman.models.certificate import Certificate, certify_joint
 from journeyman.models.types import Risk
 from journeyman.traces.records import now
 from journeyman.traces.registry import Registry
@@ -61,6 +63,30 @@ def test_a_round_that_was_given_up_may_have_looked(
 ) -> None:
     give_up_in(store, stage)
     assert look_of(looks(store, registry)) == 1 + spent
+
+
+def proof(num_labels: int, look: int = 1) -> Certificate:
+    """Of a student that is always right."""
+    risk = TARGET.model_copy(update={"delta": delta_at_look(TARGET.delta, look)})
+    wrong = np.zeros(num_labels, dtype=bool)
+    return certify_joint(np.linspace(0, 1, num_labels), wrong, risk).bind("desk@1", "frontier")
+
+
+@pytest.mark.parametrize(("num_labels", "is_worth"), [(300, False), (375, False), (900, True)])
+def test_a_further_proof_is_tried_where_it_would_allow_clearly_more_wrong_answers(
+    num_labels: int, is_worth: bool, store: Store, registry: Registry
+) -> None:
+    """A quarter more labels do not make up for the delta that the second look has less."""
+    which = looks(store, registry)
+    assert which.is_worth_while(TARGET, num_labels, "desk@1", proof(300)) is is_worth
+
+
+def test_what_proves_nothing_is_proved_again_as_soon_as_that_allows_an_error(
+    store: Store, registry: Registry
+) -> None:
+    which = looks(store, registry)
+    assert not which.is_worth_while(TARGET, 60, "desk@1", proof(40))
+    assert which.is_worth_while(TARGET, 200, "desk@1", proof(40))
 
 
 def test_rounds_of_other_sub_agents_do_not_count(store: Store, registry: Registry) -> None:

@@ -177,8 +177,8 @@ def test_a_further_proof_that_was_not_taken_has_spent_delta_too(store: Store, da
     good = run_round(Desk(), store, data, options=HALF)
     assert good.decision.verdict == "promote"
     deltas = []
-    for number, share in enumerate((0.5, 0.5, 0.5), 1):
-        put_on_record(store, Desk(), wrong(notes(150 * number, seed=number), share))
+    for number in (1, 2, 3):  # each time enough for a further proof to be worth its delta
+        put_on_record(store, Desk(), wrong(notes(300 * 2**number, seed=number), 0.5))
         report = run_round(
             Desk(trainer=Worse()), store, data, options=replace(HALF, max_failed_labels=1.0)
         )

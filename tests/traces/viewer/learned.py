@@ -38,7 +38,7 @@ def learn(path: Path, data: Path) -> None:
         put_on_record(store, Desk(), notes(300))
         run_round(Desk(), store, data, options=OPTIONS)
         asyncio.run(_serve(store, data))
-        put_on_record(store, Desk(), notes(60, seed=5))
+        put_on_record(store, Desk(), notes(500, seed=5))  # enough for a further proof
         run_round(Desk(), store, data, options=STRICT)
         _audit(Registry(store, data))
         store.write(suites())

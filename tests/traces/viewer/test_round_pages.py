@@ -46,6 +46,8 @@ async def test_a_round_shows_its_arms_and_how_it_was_decided(learned: Path) -> N
         assert test["name"] in text
     quality = report["decision"]["quality"]
     assert f"{quality['wins']} : {quality['losses']}" in text
+    risk = report["decision"]["augrc"]
+    assert f"risk at all thresholds {risk['incumbent']:.1%} {risk['candidate']:.1%}" in text
     assert "Labels from the frontier" in text
 
 

@@ -66,6 +66,7 @@ class Report:
         tests: What was asked of the challenger, each `{name, outcome, detail}`.
         quality: Challenger against incumbent on the same tasks; empty where nothing answered yet.
         coverage: The same of what a certificate lets out.
+        augrc: The same of the risk at all thresholds; empty in reports of earlier versions.
         slices: `quality` by slice.
         in_traffic: Release that answers when the round ends.
         recertified: A newer certificate of the incumbent; None where none came of it.
@@ -80,6 +81,7 @@ class Report:
     tests: Sequence[Mapping[str, Any]]
     quality: Mapping[str, Any]
     coverage: Mapping[str, Any]
+    augrc: Mapping[str, Any]
     slices: Mapping[str, Mapping[str, Any]]
     in_traffic: str
     recertified: Certificate | None
@@ -139,6 +141,7 @@ def report(connection: sqlite3.Connection, row: Mapping[str, Any]) -> Report | N
         mappings(decision.get("tests"), name="", outcome="", detail=""),
         mapping(decision.get("quality")),
         mapping(decision.get("coverage")),
+        mapping(decision.get("augrc")),
         {name: mapping(one) for name, one in mapping(decision.get("slices")).items()},
         _text(data.get("in_traffic")),
         _certificate(data.get("recertified")),
