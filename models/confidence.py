@@ -41,8 +41,11 @@ Evidence = Mapping[str, float | None]
 
 NUM_FOLDS = 5
 
+STRENGTH = 0.01
+"""How freely evidence is weighed, as scikit-learn's C. A few hundred labels, a tenth of them of wrong
+answers, are few for thirty inputs that say nearly the same. Measured in docs/lab.md."""
+
 _FILE = "confidence.json"
-_DIRECTION = 0.01  # scikit-learn's C for the weights of the inputs; measured in docs/lab.md
 _LARGEST = 1e100  # beyond it squares overflow, and no evidence means anything
 _SURE = 1e-6  # log odds of 0 and 1 are those of this far from them
 
@@ -102,7 +105,12 @@ class ConfidenceHead(BaseModel):
 
     @classmethod
     def fit(
-        cls, evidence: Sequence[Evidence], right: Sequence[bool], *, seed: int = 0
+        cls,
+        evidence: Sequence[Evidence],
+        right: Sequence[bool],
+        *,
+        seed: int = 0,
+        strength: float = STRENGTH,
     ) -> ConfidenceHead:
         """Fit a head.
 
@@ -110,6 +118,7 @@ class ConfidenceHead(BaseModel):
             evidence: Of each labelled attempt.
             right: Whether each attempt is right.
             seed: Of the solver; the same labels give the same head.
+            strength: How freely each piece of evidence may be weighed, above 0: scikit-learn's C.
 
         Raises:
             ConfigError: There is no label, or evidence and labels differ in number.
@@ -117,7 +126,7 @@ class ConfidenceHead(BaseModel):
         labels = _labels(evidence, right)
         names = _names(evidence)
         table = _table(evidence, names)
-        return _fit_table(table, labels, names, _optional(table, names), seed)
+        return _fit_table(table, labels, names, _optional(table, names), seed, strength)
 
     @property
     def is_constant(self) -> bool:
@@ -250,6 +259,7 @@ def _fit_table(
     names: tuple[str, ...],
     optional: frozenset[str],
     seed: int,
+    strength: float = STRENGTH,
 ) -> ConfidenceHead:
     n, num_right = len(labels), int(labels.sum())
     drafts = _drafts(table, names) if 0 < num_right < n else []
@@ -264,7 +274,7 @@ def _fit_table(
         )
     place = {name: i for i, name in enumerate(names)}
     inputs = np.stack([c.standardised(table[:, place[c.name]]) for c in drafts], axis=1)
-    weights, intercept = _logistic(inputs, labels, seed)
+    weights, intercept = _logistic(inputs, labels, seed, strength)
     columns = [
         c.model_copy(update={"weight": float(weight)})
         for c, weight in zip(drafts, weights, strict=True)
@@ -354,7 +364,9 @@ def _formed(values: Floats, form: str, low: float, high: float) -> Floats:
     return within
 
 
-def _logistic(inputs: ArrayLike, labels: NDArray[np.bool_], seed: int) -> tuple[Floats, float]:
+def _logistic(
+    inputs: ArrayLike, labels: NDArray[np.bool_], seed: int, strength: float
+) -> tuple[Floats, float]:
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -363,8 +375,7 @@ def _logistic(inputs: ArrayLike, labels: NDArray[np.bool_], seed: int) -> tuple[
         ) from error
     right = labels.astype(int)
     table = np.asarray(inputs, dtype=np.float64)
-    # What weighs how much: a few hundred labels are few for thirty inputs that say nearly the same.
-    first = LogisticRegression(C=_DIRECTION, max_iter=2000, random_state=seed).fit(table, right)
+    first = LogisticRegression(C=strength, max_iter=2000, random_state=seed).fit(table, right)
     score = table @ first.coef_[0]
     spread = float(score.std())
     if spread < _SURE:
