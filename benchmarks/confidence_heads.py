@@ -47,7 +47,9 @@ def _attempts(name: str, data: Path) -> Iterator[Outcomes]:
     with Store.open(data / "traces.db") as store:
         rounds = RoundStore(store)
         known = [rounds.get(e.id) for e in rounds.history(agent.name) if e.candidate_id is not None]
-        dataset = open_dataset(data / "datasets" / str((known[-1].report or {})["dataset"]))
+        taught = str((known[-1].report or {})["dataset"])
+        (folder,) = (f for f in (data / "datasets").iterdir() if taught.startswith(f.name[-16:]))
+        dataset = open_dataset(folder)
         held_out = [
             row for part in ("head", "calibration") for row in rows_of(dataset.rows(part), part)
         ]

@@ -42,8 +42,8 @@ Evidence = Mapping[str, float | None]
 NUM_FOLDS = 5
 
 STRENGTH = 0.01
-"""How freely evidence is weighed, as scikit-learn's C. A few hundred labels, a tenth of them of wrong
-answers, are few for thirty inputs that say nearly the same. Measured in docs/lab.md."""
+"""How freely evidence is weighed, as scikit-learn's C. A few hundred labels, a tenth of them of
+wrong answers, are few for thirty inputs that say nearly the same. Measured in docs/lab.md."""
 
 _FILE = "confidence.json"
 _LARGEST = 1e100  # beyond it squares overflow, and no evidence means anything
