@@ -370,11 +370,11 @@ def _gain(found: _Compared, bars: Bars) -> str | None:
         ("quality is higher", found.quality, 1, found.quality.mcnemar_p),
     )
     for what, figures, sign, p_value in gains:
-        # A gain has one direction, so one side of the two-sided p is what luck has to explain. The
-        # level is shared, since luck has as many tries as there are gains.
-        if sign * figures.difference > 0 and p_value / 2 <= bars.level / len(gains):
+        # Half of a two-sided p is the loss's side. Since the three tell of the same answers, luck
+        # passes one or another in no more than the level's share of rounds.
+        if sign * figures.difference > 0 and p_value <= bars.level:
             return (
                 f"Its {what}: {figures.candidate:.4f} against {figures.incumbent:.4f} "
-                f"(p {p_value / 2:.2g}), and nothing is shown to be worse."
+                f"(p {p_value:.2g}), and nothing is shown to be worse."
             )
     return None
