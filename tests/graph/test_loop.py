@@ -127,7 +127,7 @@ async def test_escalations_teach_a_router_that_then_answers_for_itself(
     routes = [Route(name, description) for name, (description, _) in ROUTES.items()]
     labels = {route.name: route.description for route in routes}
     router = Routing(routes, Classifier(Embedder(device="cpu"), labels), multiple=False)
-    taught, fresh = requests(220, 0), requests(120, 1)
+    taught, fresh = requests(320, 0), requests(120, 1)
     fresh = {text: route for text, route in fresh.items() if text not in taught}
     references = [
         Reference(
