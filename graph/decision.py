@@ -371,7 +371,7 @@ def _gain(found: _Compared, bars: Bars) -> str | None:
     )
     for what, figures, sign, p_value in gains:
         # Half of a two-sided p is the loss's side. Since the three tell of the same answers, luck
-        # passes one or another in no more than the level's share of rounds.
+        # passes one or another in about the level's share of rounds: docs/lab.md.
         if sign * figures.difference > 0 and p_value <= bars.level:
             return (
                 f"Its {what}: {figures.candidate:.4f} against {figures.incumbent:.4f} "
