@@ -375,6 +375,6 @@ def _gain(found: _Compared, bars: Bars) -> str | None:
         if sign * figures.difference > 0 and p_value <= bars.level:
             return (
                 f"Its {what}: {figures.candidate:.4f} against {figures.incumbent:.4f} "
-                f"(p {p_value:.2g}), and nothing is shown to be worse."
+                f"(p {p_value:.2g}), and no test of a loss has failed."
             )
     return None
