@@ -2,15 +2,19 @@
 
 Rounds choose by labels that they share. All proofs that are tried for a sub-agent therefore have
 one delta together: else the release that is in traffic, the luckiest of them, would miss the target
-several times as often as was promised. Reads the record alone; knows no student and no label.
+several times as often as was promised. Reads the record alone; knows no student and no label. How
+delta is shared out is `models.spending`'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from journeyman.models.bounds import delta_at_look, errors_allowed
+from journeyman.models.bounds import errors_allowed
 from journeyman.models.certificate import Certificate
+from journeyman.models.spending import Spending, most_spent
 from journeyman.models.types import Risk
 from journeyman.traces.registry import Registry
 from journeyman.traces.rounds import RoundEntry, RoundStore
@@ -19,8 +23,8 @@ _BY_STAGE = {"certify": 1, "decide": 1, "promote": 2}
 """Proofs that a round may have tried when it was given up in a stage."""
 
 _WORTH = 1.05
-"""Times the wrong answers that the proof before allowed. A further proof costs all later ones half
-as much: at the fifth look some 2.5 % of what they allow."""
+"""Times the wrong answers that the proof before allowed: a further proof leaves less of delta to
+all later ones."""
 
 
 class Looks:
@@ -37,15 +41,24 @@ class Looks:
         self._rounds = rounds
         self._registry = registry
 
-    def risk(self, target: Risk, *, further: bool) -> Risk:
-        """The target, with what a proof of this round may spend of its delta.
+    def risk(self, target: Risk) -> Risk:
+        """The target, with what the proof of this round's own release may spend of its delta.
 
         Args:
             target: With delta for all proofs together.
-            further: The proof comes after that of the round's own release.
         """
-        look = self._proofs_before() + (2 if further else 1)
-        return target.model_copy(update={"delta": delta_at_look(target.delta, look)})
+        return _offered(target, self._spent())
+
+    def further_risk(self, target: Risk, num_labels: int) -> Risk:
+        """The same for a further proof, which comes after that of the round's own release.
+
+        Args:
+            target: With delta for all proofs together.
+            num_labels: That both rest on.
+        """
+        spent = self._spent()
+        own = most_spent(num_labels, _offered(target, spent))
+        return _offered(target, spent.after(own / target.delta))
 
     def judged(self) -> int:
         """How many rounds have put a student up, this one included."""
@@ -68,7 +81,7 @@ class Looks:
         """
         proofs = [proof for proof in self._tried(release) if proof.created_at > known.created_at]
         before = max(_allowed(proof.n, proof.risk) for proof in (known, *proofs))
-        return _allowed(num_labels, self.risk(target, further=True)) > _WORTH * before
+        return _allowed(num_labels, self.further_risk(target, num_labels)) > _WORTH * before
 
     def _tried(self, release: str) -> list[Certificate]:
         """Further proofs of a release that earlier rounds tried, taken or not."""
@@ -89,19 +102,35 @@ class Looks:
                 alarms.pop(change.release, None)
         return max(alarms.values(), default=None)
 
-    def _proofs_before(self) -> int:
-        """Proofs that earlier rounds tried since labels were first collected, or the last alarm."""
+    def _spent(self) -> Spending:
+        """By proofs of earlier rounds, since labels were first collected or the last alarm."""
         since = self.shifted_at()
-        proofs = 0
+        spent = Spending()
         for entry in self._rounds.history(self._entry.agent, reports=True):
             if entry.id == self._entry.id or (since is not None and entry.started_at < since):
                 continue
-            if entry.status != "done":  # one that was given up may have looked, too
-                proofs += _BY_STAGE.get(entry.stage, 0)
-                continue
-            proofs += entry.candidate_id is not None
-            proofs += (entry.report or {}).get("tried") is not None
-        return proofs
+            if entry.status == "done":
+                for share in _shares(entry.report or {}):
+                    spent = spent.after(share)
+            else:  # one that was given up may have looked, too, and nothing says at how many labels
+                for _ in range(_BY_STAGE.get(entry.stage, 0)):
+                    spent = spent.after(spent.offer)
+        return spent
+
+
+def _offered(target: Risk, spent: Spending) -> Risk:
+    return target.model_copy(update={"delta": target.delta * spent.offer})
+
+
+def _shares(report: Mapping[str, Any]) -> list[float]:
+    """What each proof of a round has spent of the delta that the round was asked for."""
+    winner = report.get("arms", {}).get(report.get("challenger"), {})
+    proofs = [
+        Certificate.model_validate(proof)
+        for proof in (winner.get("certificate"), report.get("tried"))
+        if proof is not None
+    ]
+    return [most_spent(proof.n, proof.risk) / report["target"]["delta"] for proof in proofs]
 
 
 def _allowed(num_labels: int, risk: Risk) -> float:

@@ -481,9 +481,12 @@ class Stages:
         head = None
         if name == "incumbent":
             head = self._registry.load(str(state["incumbent"])).head
+        outcomes = self._outcomes(name)
+        target = self._options.risk
+        num_labels = len(outcomes.part("calibration"))
         return judge(
-            self._outcomes(name),
-            self._looks.risk(self._options.risk, further=further),
+            outcomes,
+            self._looks.further_risk(target, num_labels) if further else self._looks.risk(target),
             head=head,
             seed=self._options.seed,
         )

@@ -11,8 +11,8 @@ import pytest
 
 from journeyman.graph.looks import Looks
 from journeyman.graph.round import run_round
-from journeyman.models.bounds import delta_at_look
 from journeyman.models.certificate import Certificate, certify_joint
+from journeyman.models.spending import Spending, most_spent
 from journeyman.models.types import Risk
 from journeyman.traces.records import now
 from journeyman.traces.registry import Registry
@@ -34,10 +34,16 @@ def looks(store: Store, registry: Registry) -> Looks:
     return Looks(rounds.begin("desk"), rounds, registry)
 
 
-def look_of(which: Looks, *, further: bool = False) -> int:
-    """The number of the look, told by what it leaves of delta."""
-    delta = which.risk(TARGET, further=further).delta
-    return next(k for k in range(1, 100) if delta == delta_at_look(TARGET.delta, k))
+def offered_after(num_proofs: int) -> float:
+    """Delta of a proof after others that spent all they were offered."""
+    spent = Spending()
+    for _ in range(num_proofs):
+        spent = spent.after(spent.offer)
+    return TARGET.delta * spent.offer
+
+
+def offered(which: Looks) -> float:
+    return which.risk(TARGET).delta
 
 
 def give_up_in(store: Store, stage: str) -> None:
@@ -46,12 +52,23 @@ def give_up_in(store: Store, stage: str) -> None:
     rounds.give_up("desk")
 
 
-def test_the_first_round_has_the_first_look_and_a_further_proof_the_next(
+def test_the_first_proof_is_offered_half_of_delta(store: Store, registry: Registry) -> None:
+    first = looks(store, registry)
+    assert offered(first) == TARGET.delta / 2
+    assert (first.judged(), first.shifted_at()) == (1, None)
+
+
+def test_a_further_proof_is_offered_a_third_of_what_the_first_one_leaves(
     store: Store, registry: Registry
 ) -> None:
     first = looks(store, registry)
-    assert (look_of(first), look_of(first, further=True)) == (1, 2)
-    assert (first.judged(), first.shifted_at()) == (1, None)
+    spent = most_spent(265, first.risk(TARGET))
+    assert 0.7 * TARGET.delta / 2 < spent < TARGET.delta / 2
+    assert first.further_risk(TARGET, 265).delta == pytest.approx((TARGET.delta - spent) / 3)
+
+
+def test_too_few_labels_for_any_proof_spend_nothing(store: Store, registry: Registry) -> None:
+    assert looks(store, registry).further_risk(TARGET, 40) == looks(store, registry).risk(TARGET)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +79,12 @@ def test_a_round_that_was_given_up_may_have_looked(
     store: Store, registry: Registry, stage: str, spent: int
 ) -> None:
     give_up_in(store, stage)
-    assert look_of(looks(store, registry)) == 1 + spent
+    assert offered(looks(store, registry)) == pytest.approx(offered_after(spent))
 
 
-def proof(num_labels: int, look: int = 1) -> Certificate:
-    """Of a student that is always right."""
-    risk = TARGET.model_copy(update={"delta": delta_at_look(TARGET.delta, look)})
+def proof(num_labels: int) -> Certificate:
+    """A first one, of a student that is always right."""
+    risk = TARGET.model_copy(update={"delta": offered_after(0)})
     wrong = np.zeros(num_labels, dtype=bool)
     return certify_joint(np.linspace(0, 1, num_labels), wrong, risk).bind("desk@1", "frontier")
 
@@ -93,7 +110,7 @@ def test_rounds_of_other_sub_agents_do_not_count(store: Store, registry: Registr
     rounds = RoundStore(store)
     rounds.reach(rounds.begin("other").id, "certify")
     rounds.give_up("other")
-    assert look_of(looks(store, registry)) == 1
+    assert offered(looks(store, registry)) == offered_after(0)
 
 
 def test_counting_begins_anew_with_an_alarm_that_stands(store: Store, tmp_path: Path) -> None:
@@ -111,13 +128,17 @@ def test_counting_begins_anew_with_an_alarm_that_stands(store: Store, tmp_path: 
     registry = Registry(store, tmp_path / "data", clock=clock)
     rounds = RoundStore(store, clock=clock)
 
-    def next_look() -> int:
-        counted = look_of(Looks(rounds.begin("desk"), rounds, registry))
+    def next_offer() -> float:
+        risk = Looks(rounds.begin("desk"), rounds, registry).risk(TARGET)
         rounds.give_up("desk")
-        return counted
+        return risk.delta
 
-    assert next_look() == 2
+    proved = report.arms[str(report.challenger)].certificate
+    assert proved is not None
+    share = most_spent(proved.n, proved.risk) / report.target["delta"]
+    second = pytest.approx(TARGET.delta * (1 - share) / 3)
+    assert next_offer() == second
     registry.suspend("desk", report.in_traffic, "drift")
-    assert next_look() == 1
+    assert next_offer() == offered_after(0)
     registry.resume("desk", report.in_traffic)
-    assert next_look() == 2
+    assert next_offer() == second

@@ -15,8 +15,8 @@ from journeyman.agents.trainer import Lesson
 from journeyman.graph.round import run_round
 from journeyman.graph.round_report import RoundReport
 from journeyman.graph.round_state import STAGES, RoundOptions
-from journeyman.models.bounds import delta_at_look
 from journeyman.models.errors import ConfigError, WeightsError
+from journeyman.models.spending import Spending, most_spent
 from journeyman.traces.curate import Settings as CurationSettings
 from journeyman.traces.decontaminate import Decontaminator
 from journeyman.traces.examples import ExampleStore
@@ -176,7 +176,7 @@ def test_a_further_proof_that_was_not_taken_has_spent_delta_too(store: Store, da
     put_on_record(store, Desk(), notes(250))
     good = run_round(Desk(), store, data, options=HALF)
     assert good.decision.verdict == "promote"
-    deltas = []
+    proofs = [good.arms["trained"].certificate]
     for number in (1, 2, 3):  # each time enough for a further proof to be worth its delta
         put_on_record(store, Desk(), wrong(notes(300 * 2**number, seed=number), 0.5))
         report = run_round(
@@ -186,9 +186,13 @@ def test_a_further_proof_that_was_not_taken_has_spent_delta_too(store: Store, da
         assert report.recertified is None
         assert report.tried is not None
         assert report.winner is not None
-        assert report.winner.certificate is not None
-        deltas += [report.winner.certificate.delta, report.tried.delta]
-    assert deltas == [pytest.approx(delta_at_look(HALF.risk.delta, look)) for look in range(2, 8)]
+        proofs += [report.winner.certificate, report.tried]
+    spent = Spending()
+    for proof in proofs:
+        assert proof is not None
+        assert proof.delta == pytest.approx(HALF.risk.delta * spent.offer)
+        spent = spent.after(most_spent(proof.n, proof.risk) / HALF.risk.delta)
+    assert spent.num_proofs == 7
 
 
 def test_an_agent_that_does_not_learn_is_refused(store: Store, data: Path) -> None:
@@ -492,7 +496,7 @@ def test_after_an_alarm_only_labels_since_then_certify(
     assert short.winner is not None
     assert short.winner.certificate is not None
     assert short.winner.certificate.n <= 40 < short.curated["calibration"]
-    assert short.winner.certificate.delta == pytest.approx(delta_at_look(HALF.risk.delta, 1))
+    assert short.winner.certificate.delta == HALF.risk.delta / 2  # as the first proof's
     put_on_record(store, Desk(), notes(400, seed=2))
     enough = run_round(Desk(), store, data, options=HALF)
     assert enough.decision.verdict == "promote"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from journeyman.models.bounds import delta_at_look
 from journeyman.models.certificate import certify_joint
+from journeyman.models.spending import Spending, most_spent
 from journeyman.models.types import Risk
 
 TARGET = 0.05
@@ -34,7 +34,7 @@ def sequence(seed: int, *, shared: bool) -> bool:
     rng = np.random.default_rng(seed)
     slope, num_labels = 0.75, 300 + 60 * NUM_ROUNDS
     common = rng.normal(size=num_labels)
-    covered, failed = 0.0, False
+    covered, failed, spent = 0.0, False, Spending()
     for number in range(1, NUM_ROUNDS + 1):
         accuracy = 0.9 - 0.06 * 0.6**number
         n = 300 + 60 * number
@@ -42,8 +42,9 @@ def sequence(seed: int, *, shared: bool) -> bool:
         noise = np.sqrt(1 - slope**2) * rng.normal(size=num_labels)
         wrong = difficulty > stats.norm.ppf(accuracy)
         scores = -(slope * difficulty + noise)
-        delta = delta_at_look(DELTA, number) if shared else DELTA
-        proof = certify_joint(scores[:n], wrong[:n], Risk(max_error=TARGET, delta=delta))
+        risk = Risk(max_error=TARGET, delta=DELTA * spent.offer if shared else DELTA)
+        spent = spent.after(most_spent(n, risk) / DELTA)
+        proof = certify_joint(scores[:n], wrong[:n], risk)
         if proof.coverage > covered:
             covered = proof.coverage
             failed |= joint_risk(accuracy, proof.threshold, slope) > TARGET
