@@ -262,7 +262,6 @@ def _taught_tagger(folder: Path) -> float:
         batch_size=ORDERS_A_STEP,
         held_out_share=0,
         exchanged_share=0,  # the plain trainer below sees the texts as they are
-        masked_share=0,
         device="cpu",
         progress=lambda _: clock.tick(),
     )

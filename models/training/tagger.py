@@ -1,4 +1,4 @@
-"""Teaching a tagger: AdamW on token classification, other mentions in sentences with gaps.
+"""Teaching a tagger: AdamW on token classification, other mentions in the same sentences.
 
 Where examples are held out, their loss ends the training early.
 
@@ -52,7 +52,6 @@ __all__ = ["TaggedText", "TrainProgress", "TrainReport", "can_go_on", "train_tag
 
 _IGNORED = -100  # what torch's cross entropy leaves out
 _FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
-_MASKS = ("[MASK]", "<mask>")  # as tokenizers call it, of BERT's kind and of RoBERTa's
 _PATIENCE = 2  # epochs without a better held-out loss
 
 
@@ -115,7 +114,6 @@ def train_tagger(
     progress: Callable[[TrainProgress], None] | None = None,
     held_out_share: float = 0.1,
     exchanged_share: float = 0.5,
-    masked_share: float = 0.1,
 ) -> TrainReport:
     """Teach a tagger and write it to a new folder, to be used as `Tagger(weights=out)`.
 
@@ -142,10 +140,6 @@ def train_tagger(
             on from a tagger watches examples that it was not taught either.
         exchanged_share: Share, in [0, 1], of the examples that each epoch shows with other mentions
             of the same labels, and of the spans in these that are drawn anew; see `Mentions`.
-        masked_share: Share, in [0, 1), of the tokens that each step hides behind the base's mask,
-            so that a tag is learned from more than one word (word dropout: Iyyer et al. 2015,
-            "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", ACL).
-            None is hidden where the base has no mask.
 
     Raises:
         ConfigError: No examples, none with a word, no labels, a label twice, a span with another
@@ -154,7 +148,7 @@ def train_tagger(
             labels and of this base.
     """
     began = time.perf_counter()
-    _check(examples, labels, epochs, batch_size, held_out_share, exchanged_share, masked_share)
+    _check(examples, labels, epochs, batch_size, held_out_share, exchanged_share)
     refuse_used(out, "tagger")
     import torch
 
@@ -162,7 +156,7 @@ def train_tagger(
     learned, held_out = _split(examples, held_out_share)
     with torch.random.fork_rng(devices=[] if place == "cpu" else None):
         torch.manual_seed(seed)
-        course = _Course(base, labels, place, start, masked_share)
+        course = _Course(base, labels, place, start)
         rows = course.rows(learned)
         if not rows:  # else the head would be written as it was drawn, and pass for taught
             raise ConfigError(
@@ -209,7 +203,6 @@ def _check(
     batch_size: int,
     held_out_share: float,
     exchanged_share: float,
-    masked_share: float,
 ) -> None:
     if not examples or not labels:
         raise ConfigError(
@@ -227,10 +220,6 @@ def _check(
         raise ConfigError(
             f"A share of {exchanged_share} of the examples cannot have mentions exchanged: give a "
             f"share in [0, 1]."
-        )
-    if not 0 <= masked_share < 1:
-        raise ConfigError(
-            f"A share of {masked_share} of the tokens cannot be masked: give a share in [0, 1)."
         )
 
 
@@ -265,12 +254,7 @@ class _Course:
     """The model that learns, and how texts become its rows."""
 
     def __init__(
-        self,
-        base: str,
-        labels: Sequence[str],
-        device: str,
-        start: Path | None,
-        masked_share: float,
+        self, base: str, labels: Sequence[str], device: str, start: Path | None = None
     ) -> None:
         self.base = resolve(base)
         self.labels = tuple(labels)
@@ -278,9 +262,6 @@ class _Course:
         self.num_inexact = 0
         self._tokenizer = load_tokenizer(self.base.path)
         self._prefix, self._suffix = special_ids(self._tokenizer)
-        masks = [self._tokenizer.token_to_id(name) for name in _MASKS]
-        self._mask_id = next((number for number in masks if number is not None), None)
-        self._masked_share = masked_share
         self.module: PreTrainedModel
         if start is None:
             self.module = new_module(self.base, self.labels)
@@ -325,11 +306,8 @@ class _Course:
 
         ids, mask = pad([row.ids for row in batch], self._pad_id)
         tags, _ = pad([row.tags.tolist() for row in batch], _IGNORED)
-        shown = torch.from_numpy(ids)
-        if self.module.training and self._mask_id is not None and self._masked_share > 0:
-            shown = self._masked(shown, self._mask_id)
         logits = self.module(
-            input_ids=shown.to(self.device),
+            input_ids=torch.from_numpy(ids).to(self.device),
             attention_mask=torch.from_numpy(mask).to(self.device),
         ).logits
         target = torch.from_numpy(tags).to(self.device)
@@ -341,14 +319,6 @@ class _Course:
         # By the number of tags, not by their weights: else a batch of light rows would count as
         # much as one of heavy rows.
         return (losses * weights[:, None]).sum() / max(num_tags, 1), num_tags
-
-    def _masked(self, ids: torch.Tensor, mask_id: int) -> torch.Tensor:
-        """Token ids (n, length), some of the text's own hidden."""
-        import torch
-
-        special = torch.tensor([*self._prefix, *self._suffix, self._pad_id])
-        hidden = (torch.rand(ids.shape) < self._masked_share) & ~torch.isin(ids, special)
-        return ids.masked_fill(hidden, mask_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,6 @@ def teach_tiny_tagger(folder: Path) -> TrainReport:
         learning_rate=1e-3,
         held_out_share=0.0,
         exchanged_share=0.0,  # these few lessons are to be learned by heart
-        masked_share=0.0,
         device="cpu",
     )
 

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import BertForTokenClassification
 
 from journeyman.models.catalog import resolve
 from journeyman.models.errors import ConfigError, WeightsError
 from journeyman.models.students.tagger import WINDOW, Tagger
-from journeyman.models.students.tokens import load_tokenizer
 from journeyman.models.training.tagger import (
     TaggedText,
     TrainProgress,
@@ -73,40 +70,6 @@ def test_mentions_are_exchanged_unless_told_otherwise(tmp_path: Path) -> None:
     assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
 
 
-def test_tokens_are_masked_unless_told_otherwise(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 1, "held_out_share": 0.0, "device": "cpu"}
-    made = [
-        train_tagger(tiny_examples(6), TINY_LABELS, out=tmp_path / str(i), **settings, **more)
-        for i, more in enumerate([{}, {"masked_share": 0.1}, {"masked_share": 0.0}])
-    ]
-    assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
-
-
-def test_masking_hides_its_share_of_a_texts_own_tokens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[torch.Tensor] = []
-    model = BertForTokenClassification.forward
-
-    def forward(self: Any, input_ids: torch.Tensor, **given: Any) -> Any:
-        shown.append(input_ids)
-        return model(self, input_ids, **given)
-
-    monkeypatch.setattr(BertForTokenClassification, "forward", forward)
-    texts = [TaggedText("pay " * 200, ()), TaggedText("pay " * 100, ())]
-    train_tagger(texts, TINY_LABELS, out=tmp_path / "t", epochs=5, masked_share=0.3, device="cpu")
-    ids = torch.cat([batch.flatten() for batch in shown])
-    tokenizer = load_tokenizer(resolve("all-MiniLM-L6-v2").path)
-    pay, mask, pad, begin, end = (
-        int((ids == tokenizer.token_to_id(token)).sum())
-        for token in ("pay", "[MASK]", "[PAD]", "[CLS]", "[SEP]")
-    )
-    assert (begin, end) == (10, 10)
-    assert pad == 5 * 100
-    assert pay + mask == 5 * 300
-    assert 0.25 < mask / (pay + mask) < 0.35
-
-
 def test_mentions_of_other_lengths_leave_the_count_of_steps(tmp_path: Path) -> None:
     long = "very " * 3 * WINDOW + "old"
     texts = [
@@ -131,6 +94,8 @@ def test_mentions_of_other_lengths_leave_the_count_of_steps(tmp_path: Path) -> N
 
 
 def test_training_leaves_the_random_numbers_of_the_process_alone(tmp_path: Path) -> None:
+    import torch
+
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -142,7 +107,7 @@ def test_every_word_of_a_long_text_is_learned_from(tmp_path: Path) -> None:
     filler = "nothing to see here . " * 160
     text = filler + "Orion"
     example = TaggedText(text, (Span("company", len(filler), len(text), "Orion"),))
-    course = _Course("all-MiniLM-L6-v2", TINY_LABELS, "cpu", start=None, masked_share=0.0)
+    course = _Course("all-MiniLM-L6-v2", TINY_LABELS, "cpu")
     rows = course.rows([example])
     assert len(rows) > 3
     assert max(len(row.ids) for row in rows) == WINDOW
@@ -264,12 +229,6 @@ def test_a_share_of_exchanged_mentions_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="exchanged"):
         train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", exchanged_share=share)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_a_share_of_masked_tokens_that_leaves_none_is_refused(tmp_path: Path, share: float) -> None:
-    with pytest.raises(ConfigError, match="masked"):
-        train_tagger(tiny_examples(2), TINY_LABELS, out=tmp_path / "t", masked_share=share)
 
 
 def test_pickled_weights_of_a_base_are_never_read(tmp_path: Path) -> None:
