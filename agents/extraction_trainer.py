@@ -21,7 +21,7 @@ from journeyman.models.students.tagger import Tagger
 from journeyman.models.training.nearest import write_nearest
 from journeyman.models.training.steps import TrainProgress
 from journeyman.models.training.tagged_text import TaggedText
-from journeyman.models.training.tagger import can_go_on, train_tagger
+from journeyman.models.training.tagger import can_go_on, shared_sets, train_tagger
 from journeyman.models.types import Example, Span, StudentKind
 
 
@@ -67,10 +67,12 @@ class ExtractionTrainer:
     ) -> Trained:
         """Teach a tagger and write it to a folder. See `agents.trainer.Trainer`.
 
-        It goes on from the parent where that is a tagger of the same base for the same fields.
+        It goes on from the parent where that is a tagger of the same base for the same fields,
+        which knows what fields one stretch may fill at once.
         """
         examples = self._examples(lessons)
-        goes_on = parent is not None and can_go_on(parent, self.base, self._labels)
+        shared = shared_sets(examples)
+        goes_on = parent is not None and can_go_on(parent, self.base, self._labels, shared)
         schedule = _GOING_ON if goes_on else _FROM_BASE
         report = train_tagger(
             examples,

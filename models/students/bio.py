@@ -1,13 +1,15 @@
 """BIO tags: which sequences are spans, the best of them, and how spans become tags to learn from.
 
 Pure arithmetic over numpy arrays. A *unit* is what gets one tag: a word or a punctuation mark,
-given by its character range. Tag 0 is O; tags 2i+1 and 2i+2 are B and I of label i. Knows nothing
-of models or tokenizers.
+given by its character range. Tag 0 is O; tags 2i+1 and 2i+2 are B and I of label set i: a label, or
+several that one stretch has at once ("in an hour" is a date and a time). Knows nothing of models or
+tokenizers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -22,13 +24,32 @@ Tags = NDArray[np.int64]
 Units = NDArray[np.int64]
 """Character ranges (num_units, 2): start inclusive, end exclusive, in order, not overlapping."""
 
+LabelSets = Sequence[tuple[str, ...]]
+"""What one stretch may be marked as, by tag number; labels within a set are sorted."""
+
 OUTSIDE = 0
 _NEVER = np.float32(-1e9)
 
 
-def tag_names(labels: Sequence[str]) -> list[str]:
+def tag_names(label_sets: LabelSets) -> list[str]:
     """Names of the tags, by tag number."""
-    return ["O", *(f"{part}-{label}" for label in labels for part in "BI")]
+    return ["O", *(f"{part}-{'+'.join(labels)}" for labels in label_sets for part in "BI")]
+
+
+def shared_sets(texts: Iterable[Sequence[Span]], fewest: int) -> tuple[tuple[str, ...], ...]:
+    """The sets of several labels that a stretch has in at least so many of some texts, sorted."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for spans in texts:
+        seen.update({labels for labels in _by_place(spans).values() if len(labels) > 1})
+    return tuple(sorted(labels for labels, count in seen.items() if count >= fewest))
+
+
+def _by_place(spans: Sequence[Span]) -> dict[tuple[int, int], tuple[str, ...]]:
+    """The labels of each marked stretch; longer stretches before shorter ones that begin there."""
+    places: dict[tuple[int, int], set[str]] = {}
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        places.setdefault((span.start, span.end), set()).add(span.label)
+    return {place: tuple(sorted(labels)) for place, labels in places.items()}
 
 
 def decode(log_probs: Floats) -> Tags:
@@ -71,7 +92,7 @@ def _viterbi(log_probs: Floats) -> Tags:
 
 
 def runs(tags: Tags) -> Iterator[tuple[int, int, int]]:
-    """Spans of a valid tag sequence: (label index, first unit, past the last unit)."""
+    """Spans of a valid tag sequence: (label set's index, first unit, past the last unit)."""
     start = None
     for i, tag in enumerate([*tags.tolist(), OUTSIDE]):
         inside = tag > 0 and tag % 2 == 0
@@ -83,24 +104,25 @@ def runs(tags: Tags) -> Iterator[tuple[int, int, int]]:
 
 
 def to_spans(
-    text: str, units: Units, tags: Tags, log_probs: Floats, labels: Sequence[str]
+    text: str, units: Units, tags: Tags, log_probs: Floats, label_sets: LabelSets
 ) -> tuple[Span, ...]:
-    """The spans of a valid tag sequence, with the probabilities of their tags."""
+    """The spans of a valid tag sequence, one a label, with the probabilities of their tags."""
     probability = np.exp(log_probs[np.arange(len(tags)), tags]).tolist()
     spans = []
-    for label, first, last in runs(tags):
+    for number, first, last in runs(tags):
         start, end = int(units[first, 0]), int(units[last - 1, 1])
         inner = probability[first:last]
-        spans.append(
+        spans += [
             Span(
-                label=labels[label],
+                label=label,
                 start=start,
                 end=end,
                 text=text[start:end],
                 probability=_unit_interval(min(inner)),
                 mean_probability=_unit_interval(sum(inner) / len(inner)),
             )
-        )
+            for label in label_sets[number]
+        ]
     return tuple(spans)
 
 
@@ -137,13 +159,17 @@ def doubts(log_probs: Floats, tags: Tags) -> Doubts:
     }
 
 
-def missed(log_probs: Floats, tags: Tags) -> list[float]:
+def missed(log_probs: Floats, tags: Tags, label_sets: LabelSets) -> dict[str, float]:
     """By label, the largest probability of a unit that is in no span of the label."""
     probs = np.exp(log_probs.astype(np.float64))
-    by_label = probs[:, 1::2] + probs[:, 2::2]
-    held = np.flatnonzero(tags)
-    by_label[held, (tags[held] - 1) // 2] = 0.0
-    return [_unit_interval(value) for value in by_label.max(axis=0)]
+    by_set = probs[:, 1::2] + probs[:, 2::2]
+    held = (tags - 1) // 2  # -1 outside
+    largest = {}
+    for label in dict.fromkeys(label for labels in label_sets for label in labels):
+        with_it = [i for i, labels in enumerate(label_sets) if label in labels]
+        left = np.where(np.isin(held, with_it), 0.0, by_set[:, with_it].sum(axis=1))
+        largest[label] = _unit_interval(left.max())
+    return largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,37 +179,40 @@ class Alignment:
     Attributes:
         tags: One tag per unit.
         num_inexact: Spans that begin or end inside a unit (taken with the whole unit), that cover
-            no unit, or that overlap an earlier one (left out).
+            no unit, or that overlap an earlier one (left out; of a stretch whose labels are no set,
+            all but the first).
     """
 
     tags: Tags
     num_inexact: int
 
 
-def align(spans: Sequence[Span], units: Units, labels: Sequence[str]) -> Alignment:
+def align(spans: Sequence[Span], units: Units, label_sets: LabelSets) -> Alignment:
     """The tags that say these spans.
 
     Raises:
         ConfigError: A span's label is not among the labels.
     """
-    number = {label: i for i, label in enumerate(labels)}
-    tags = np.zeros(len(units), dtype=np.int64)
-    num_inexact = 0
-    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        if span.label not in number:
+    number = {labels: i for i, labels in enumerate(label_sets)}
+    for span in spans:
+        if (span.label,) not in number:
             raise ConfigError(
                 f"A teaching example marks {span.text!r} as {span.label!r}, which is not one of "
                 f"the tagger's labels: add it to them or drop the span.",
                 key=span.label,
             )
-        covered = np.flatnonzero((units[:, 0] < span.end) & (units[:, 1] > span.start))
+    tags = np.zeros(len(units), dtype=np.int64)
+    num_inexact = 0
+    for (start, end), labels in _by_place(spans).items():
+        covered = np.flatnonzero((units[:, 0] < end) & (units[:, 1] > start))
         if not len(covered) or tags[covered].any():
-            num_inexact += 1
+            num_inexact += len(labels)
             continue
-        tags[covered] = 2 * number[span.label] + 2
-        tags[covered[0]] = 2 * number[span.label] + 1
-        exact = units[covered[0], 0] == span.start and units[covered[-1], 1] == span.end
-        num_inexact += not exact
+        known = labels if labels in number else labels[:1]
+        tags[covered] = 2 * number[known] + 2
+        tags[covered[0]] = 2 * number[known] + 1
+        exact = units[covered[0], 0] == start and units[covered[-1], 1] == end
+        num_inexact += len(labels) - len(known) + (0 if exact else len(known))
     return Alignment(tags, num_inexact)
 
 

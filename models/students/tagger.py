@@ -56,7 +56,7 @@ class Tagging:
     tagger gives the defaults; a text without a word gives certainty (1, and 0 for doubts).
 
     Attributes:
-        spans: In order, not overlapping.
+        spans: In order; two overlap only where one stretch has several labels.
         taught: Whether there are weights at all.
         num_windows: Forward passes that the text took part in.
         num_units: Words and punctuation marks.
@@ -136,6 +136,7 @@ class Tagger:
         self._device = device
         self._dtype = dtype
         self._window, self._overlap = WINDOW, OVERLAP
+        self._label_sets: bio.LabelSets = [(label,) for label in self.labels]
         self._load_lock = threading.Lock()
         self._model: tuple[TaggerModel, Familiarity] | None = None
         if weights is not None:
@@ -148,7 +149,7 @@ class Tagger:
                 f"The tagger in {str(folder)!r} was taught the labels {sorted(facts.labels)}, not "
                 f"{sorted(self.labels)}: run a round with the new labels."
             )
-        self.base, self.labels = facts.base, facts.labels
+        self.base, self.labels, self._label_sets = facts.base, facts.labels, facts.label_sets
         self._window, self._overlap = facts.window, facts.overlap
         if not facts.base_digest:  # saved before it was taught
             self._weights = None
@@ -204,7 +205,7 @@ class Tagger:
         self, model: TaggerModel, texts: Sequence[Tokenized], rows: Sequence[tuple[int, Window]]
     ) -> list[bio.Floats]:
         """Log-probabilities (num_units, num_tags) of each text's units, from its windows."""
-        num_tags = 2 * len(self.labels) + 1
+        num_tags = 2 * len(self._label_sets) + 1
         result = [np.zeros((len(text.units), num_tags), dtype=np.float32) for text in texts]
         lengths = [window.end - window.start for _, window in rows]
         for batch in length_sorted(lengths, _BATCH):
@@ -235,13 +236,13 @@ class Tagger:
                 familiarity=taught.numbers(text, ()),
             )
         tags = bio.decode(log_probs)
-        spans = bio.to_spans(text, units, tags, log_probs, self.labels)
+        spans = bio.to_spans(text, units, tags, log_probs, self._label_sets)
         return Tagging(
             spans=spans,
             taught=True,
             num_windows=num_windows,
             num_units=len(units),
-            missed=dict(zip(self.labels, bio.missed(log_probs, tags), strict=True)),
+            missed=bio.missed(log_probs, tags, self._label_sets),
             familiarity=taught.numbers(text, spans),
             **bio.doubts(log_probs, tags),
         )

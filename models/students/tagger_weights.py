@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from journeyman.models.catalog import Base, check_complete, unloadable
 from journeyman.models.errors import WeightsError
 from journeyman.models.quiet import quiet_loading
-from journeyman.models.students.bio import tag_names
+from journeyman.models.students.bio import LabelSets, tag_names
 from journeyman.models.students.device import computing, pick_device
 from journeyman.models.students.familiarity import Familiarity
 from journeyman.models.students.folders import copy_tokenizer, new_folder
@@ -39,11 +39,12 @@ class Facts:
     """What a tagger was taught.
 
     Attributes:
-        labels: In the order of the tags.
+        labels: In the order of their tags.
         base: Name of the base that teaching started from.
         base_digest: Its digest; empty where nothing was taught.
         window: Tokens in one window, special tokens included.
         overlap: Tokens that neighbouring windows share.
+        shared: Sets of several labels that one stretch may have, whose tags follow.
     """
 
     labels: tuple[str, ...]
@@ -51,6 +52,12 @@ class Facts:
     base_digest: str
     window: int
     overlap: int
+    shared: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def label_sets(self) -> tuple[tuple[str, ...], ...]:
+        """What one stretch may be marked as, by tag number."""
+        return (*((label,) for label in self.labels), *self.shared)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -67,6 +74,7 @@ def read_facts(folder: Path) -> Facts:
             base_digest=str(facts["base_digest"]),
             window=int(facts["window"]),
             overlap=int(facts["overlap"]),
+            shared=tuple(tuple(map(str, labels)) for labels in facts.get("shared", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
@@ -80,7 +88,7 @@ def write_facts(folder: Path, facts: Facts) -> None:
     (folder / FACTS).write_text(canonical_json(asdict(facts)), "utf-8")
 
 
-def new_module(base: Base, labels: Sequence[str]) -> PreTrainedModel:
+def new_module(base: Base, label_sets: LabelSets) -> PreTrainedModel:
     """The base with an untaught token classification head, on the CPU in float32.
 
     Raises:
@@ -90,7 +98,7 @@ def new_module(base: Base, labels: Sequence[str]) -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForTokenClassification
 
-    names = tag_names(labels)
+    names = tag_names(label_sets)
     try:
         config = AutoConfig.from_pretrained(
             base.path,
@@ -189,7 +197,7 @@ def load_module(folder: Path, dtype: str = "float32") -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoModelForTokenClassification
 
-    num_tags = len(tag_names(read_facts(folder).labels))
+    num_tags = len(tag_names(read_facts(folder).label_sets))
     try:
         with quiet_loading():
             module, info = AutoModelForTokenClassification.from_pretrained(

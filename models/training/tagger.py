@@ -48,11 +48,19 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["TaggedText", "TrainProgress", "TrainReport", "can_go_on", "train_tagger"]
+__all__ = [
+    "TaggedText",
+    "TrainProgress",
+    "TrainReport",
+    "can_go_on",
+    "shared_sets",
+    "train_tagger",
+]
 
 _IGNORED = -100  # what torch's cross entropy leaves out
 _FEWEST_TO_HOLD_OUT = 20  # below, every example is worth more as a lesson than as a test
 _PATIENCE = 2  # epochs without a better held-out loss
+_FEWEST_SHARED = 3  # texts; fewer stretches with the same several labels may be mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ class TrainReport:
         held_out_f1: Micro F1 of exact spans on them; None without any.
         num_examples: Examples that were learned from.
         num_held_out: Examples that were not.
-        num_inexact_spans: Spans that begin or end inside a word, or overlap another.
+        num_inexact_spans: Spans that begin or end inside a word, or overlap another, but for those
+            of a stretch whose several labels are learned.
         num_epochs: Epochs run.
         best_epoch: The epoch whose weights were kept.
         losses: Mean training loss by epoch.
@@ -122,7 +131,8 @@ def train_tagger(
 
     Args:
         examples: At least one.
-        labels: What spans may be marked as; each span's label is one of them.
+        labels: What spans may be marked as; each span's label is one of them. Several that three
+            texts give to one stretch are learned as such.
         base: An encoder, as `catalog.resolve` takes it.
         out: Folder that does not exist yet, or is empty.
         epochs: Most passes over the examples, at least 1.
@@ -156,7 +166,7 @@ def train_tagger(
     learned, held_out = _split(examples, held_out_share)
     with torch.random.fork_rng(devices=[] if place == "cpu" else None):
         torch.manual_seed(seed)
-        course = _Course(base, labels, place, start)
+        course = _Course(base, labels, place, start, shared_sets(learned))
         rows = course.rows(learned)
         if not rows:  # else the head would be written as it was drawn, and pass for taught
             raise ConfigError(
@@ -176,7 +186,7 @@ def train_tagger(
             exchanged_share,
         )
         run = _fit(course, learned, rows, held_out_rows, schedule)
-    facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP)
+    facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP, course.shared)
     write_tagger(out, course.module, course.base, facts, _familiarity(learned, start))
     tagger = Tagger(weights=out, device=place)
     report = TrainReport(
@@ -223,8 +233,21 @@ def _check(
         )
 
 
-def can_go_on(start: Path, base: str, labels: Sequence[str]) -> bool:
+def shared_sets(examples: Sequence[TaggedText]) -> tuple[tuple[str, ...], ...]:
+    """Sets of several labels that one stretch has often enough in some examples to be learned."""
+    return bio.shared_sets((example.spans for example in examples), _FEWEST_SHARED)
+
+
+def can_go_on(
+    start: Path, base: str, labels: Sequence[str], shared: Sequence[tuple[str, ...]] = ()
+) -> bool:
     """Whether a folder holds a taught tagger with these labels, in any order, of this very base.
+
+    Args:
+        start: The folder.
+        base: As `catalog.resolve` takes it.
+        labels: What spans may be marked as.
+        shared: Sets of several labels that one stretch may have; it must know them all.
 
     Raises:
         WeightsError: The base is missing.
@@ -233,7 +256,8 @@ def can_go_on(start: Path, base: str, labels: Sequence[str]) -> bool:
         facts = read_facts(start)
     except WeightsError:
         return False
-    return set(facts.labels) == set(labels) and facts.base_digest == resolve(base).digest
+    knows = set(facts.labels) == set(labels) and set(facts.shared) >= set(shared)
+    return knows and facts.base_digest == resolve(base).digest
 
 
 def _split(
@@ -254,19 +278,25 @@ class _Course:
     """The model that learns, and how texts become its rows."""
 
     def __init__(
-        self, base: str, labels: Sequence[str], device: str, start: Path | None = None
+        self,
+        base: str,
+        labels: Sequence[str],
+        device: str,
+        start: Path | None = None,
+        shared: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.base = resolve(base)
-        self.labels = tuple(labels)
+        self.labels, self.shared = tuple(labels), shared
         self.device = device
         self.num_inexact = 0
         self._tokenizer = load_tokenizer(self.base.path)
         self._prefix, self._suffix = special_ids(self._tokenizer)
         self.module: PreTrainedModel
         if start is None:
-            self.module = new_module(self.base, self.labels)
-        elif can_go_on(start, base, labels):
-            self.labels = read_facts(start).labels  # in the order that its head knows
+            self.module = new_module(self.base, self._label_sets)
+        elif can_go_on(start, base, labels, shared):
+            facts = read_facts(start)
+            self.labels, self.shared = facts.labels, facts.shared  # in the order of its head's tags
             self.module = load_module(start)
         else:
             raise WeightsError(
@@ -278,13 +308,17 @@ class _Course:
         self._pad_id = int(self.module.config.pad_token_id or 0)
         self.module.to(device)
 
+    @property
+    def _label_sets(self) -> bio.LabelSets:
+        return (*((label,) for label in self.labels), *self.shared)
+
     def rows(self, examples: Sequence[TaggedText]) -> list[_Row]:
         """The examples' windows with a tag on the first token of each unit."""
         rows = []
         pieces = tokenize(self._tokenizer, [example.text for example in examples])
         room = WINDOW - len(self._prefix) - len(self._suffix)
         for example, text in zip(examples, pieces, strict=True):
-            aligned = bio.align(example.spans, text.units, self.labels)
+            aligned = bio.align(example.spans, text.units, self._label_sets)
             self.num_inexact += aligned.num_inexact
             tags = np.full(len(text.ids), _IGNORED, dtype=np.int64)
             tags[text.first] = aligned.tags

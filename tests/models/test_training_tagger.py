@@ -17,6 +17,7 @@ from journeyman.models.training.tagger import (
     _Course,
     _split,
     can_go_on,
+    shared_sets,
     train_tagger,
 )
 from journeyman.models.types import Span
@@ -91,6 +92,46 @@ def test_mentions_of_other_lengths_leave_the_count_of_steps(tmp_path: Path) -> N
     assert steps == sorted(steps)
     assert steps[-1] == seen[-1].num_steps
     assert len(set(steps)) < len(steps) or len(steps) < seen[-1].num_steps
+
+
+def both_fields() -> list[TaggedText]:
+    """`soon` is a company and a date wherever it stands; other words are one of them."""
+    lone = [Span("company", 0, 4, "acme"), Span("date", 0, 4, "rome")]
+    texts = [
+        TaggedText(f"{span.text} {word}", (span,)) for span in lone for word in ("a", "b", "c")
+    ]
+    soon = tuple(Span(label, 0, 4, "soon") for label in ("date", "company"))
+    return texts + [TaggedText(f"soon {word}", soon) for word in ("a", "b", "c")]
+
+
+def test_a_stretch_that_is_two_things_is_learned_as_both(tmp_path: Path) -> None:
+    report = train_tagger(
+        both_fields(), TINY_LABELS, out=tmp_path / "t", epochs=30, batch_size=4, device="cpu"
+    )
+    assert report.num_inexact_spans == 0
+    tagger = Tagger(weights=tmp_path / "t", labels=TINY_LABELS)
+    soon, rome = tagger.predict(["soon a", "rome b"])
+    assert {(span.label, span.text) for span in soon.spans} == {
+        ("date", "soon"),
+        ("company", "soon"),
+    }
+    assert [(span.label, span.text) for span in rome.spans] == [("date", "rome")]
+    assert set(soon.missed) == set(TINY_LABELS)
+
+
+def test_what_knows_no_stretch_of_two_labels_is_not_gone_on_from(
+    tiny_tagger_folder: Path, tmp_path: Path
+) -> None:
+    shared = shared_sets(both_fields())
+    assert shared == (("company", "date"),)
+    assert not can_go_on(tiny_tagger_folder, "all-MiniLM-L6-v2", TINY_LABELS, shared)
+    train_tagger(both_fields(), TINY_LABELS, out=tmp_path / "t", epochs=1, device="cpu")
+    assert can_go_on(tmp_path / "t", "all-MiniLM-L6-v2", TINY_LABELS, shared)
+    more = train_tagger(
+        tiny_examples(6), TINY_LABELS, out=tmp_path / "u", start=tmp_path / "t", epochs=1
+    )
+    assert more.num_epochs == 1
+    assert can_go_on(tmp_path / "u", "all-MiniLM-L6-v2", TINY_LABELS, shared)
 
 
 def test_training_leaves_the_random_numbers_of_the_process_alone(tmp_path: Path) -> None:
