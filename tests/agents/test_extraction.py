@@ -176,6 +176,24 @@ def test_of_several_spans_for_one_value_the_most_probable_is_taken() -> None:
     assert evidence["span_probability_min"] == 0.8
 
 
+def test_a_stretch_may_fill_two_fields_by_either_way() -> None:
+    text = "Any table in an hour?"
+    booking = agent(
+        schema_from_labels("Booking", ["date", "time"], repeated=False),
+        mark(text, "date", "in an hour"),
+        mark(text, "time", "in an hour"),
+    )
+    task = ExtractionTask(text=text)
+    attempt = asyncio.run(booking.attempt(task))
+    assert attempt.output is not None
+    assert attempt.output.values == {"date": "in an hour", "time": "in an hour"}
+    assert all(check.passed for check in attempt.checks)
+    told = booking.parse_frontier(task, NO_ATTEMPT, {"date": "in an hour", "time": "in an hour"})
+    assert booking.agrees(attempt.output, told)
+    spans = booking.example(task, told).target["spans"]
+    assert {(span["label"], span["start"]) for span in spans} == {("date", 10), ("time", 10)}
+
+
 def test_an_unreadable_value_fails_its_check_hard_only_where_required() -> None:
     text = "ACME bills much, due someday"
     spans = (
