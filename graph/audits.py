@@ -30,7 +30,7 @@ def rate_at(num_labels: int, rate: float, early_rate: float) -> float:
     """Share of tasks in [0, 1] to be audited where there are so many labels about a release.
 
     Args:
-        num_labels: Labels that its certificate rests on, and audits since.
+        num_labels: Labels that its certificate rests on, and those since that certify.
         rate: With labels enough.
         early_rate: With fewer, if it is more.
     """

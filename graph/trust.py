@@ -23,6 +23,7 @@ from journeyman.agents.base import Agent
 from journeyman.graph.audits import early_rate_of, rate_at
 from journeyman.graph.settings import Settings
 from journeyman.graph.standing import Audit, Standing
+from journeyman.models.audit import certifying_audits
 from journeyman.models.confidence import ConfidenceHead
 from journeyman.models.drift import audit_outcome
 from journeyman.models.errors import ConfigError, TraceError, WeightsError
@@ -125,6 +126,9 @@ class ReleaseTrust:
         self._audit_rate = audit_rate
         self._early_audit_rate = early_audit_rate
         self._certifying_share = certifying_share
+        self._certifying_audits = certifying_audits(
+            max(audit_rate, early_audit_rate), certifying_share
+        )
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -290,7 +294,9 @@ class ReleaseTrust:
             certificate=newest.id if newest is not None else "",
             kind=newest.certificate.kind if newest is not None else "joint",
             audit_rate=rate_at(
-                self._registry.num_labels(newest), self._audit_rate, self._early_audit_rate
+                self._registry.num_labels(newest, certifying=self._certifying_audits),
+                self._audit_rate,
+                self._early_audit_rate,
             ),
             certifying_share=self._certifying_share,
             note=note,

@@ -98,6 +98,18 @@ def audit_chances(rate: float, share: float, focus: float = FOCUS) -> AuditChanc
     return AuditChances(certifying, min(other, certifying))  # rounding, where share is almost 1
 
 
+def certifying_audits(rate: float, share: float) -> float:
+    """Share of the audits, in [0, 1], that falls on tasks that may certify.
+
+    Args:
+        rate: See `audit_chances`.
+        share: See `audit_chances`; 0 says that nobody keeps tasks apart to certify.
+    """
+    if rate == 0 or share == 0:
+        return 1.0
+    return share * audit_chances(rate, share).certifying / rate
+
+
 def audit_draw(task_key: str, occurrence: str | int, rate: float, salt: str) -> AuditDraw:
     """Draw, or do not draw, one task for an audit; the same for the same arguments, everywhere.
 

@@ -322,8 +322,12 @@ class Registry:
         """
         return self._store.read(lambda connection: rows.drift_of(connection, certificate_id))
 
-    def num_labels(self, newest: CertificateEntry | None) -> int:
-        """Labels that there are about a release: those of its certificate, and audits since.
+    def num_labels(self, newest: CertificateEntry | None, *, certifying: float = 1.0) -> int:
+        """About how many labels would certify a release now: its certificate's, and audits since.
+
+        Args:
+            newest: The certificate.
+            certifying: Share of the audits since, in [0, 1], whose labels certify.
 
         Raises:
             TraceError: The store cannot be read.
@@ -331,7 +335,8 @@ class Registry:
         if newest is None:
             return 0
         detector = self.drift(newest.id)
-        return newest.certificate.n + (detector.num_audits if detector is not None else 0)
+        num_audits = detector.num_audits if detector is not None else 0
+        return newest.certificate.n + round(num_audits * certifying)
 
     # Asking
 

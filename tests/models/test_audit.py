@@ -13,6 +13,7 @@ from scipy import stats
 from journeyman.models.audit import (
     audit_chances,
     audit_draw,
+    certifying_audits,
     hajek,
     horvitz_thompson,
     is_audited,
@@ -214,3 +215,10 @@ def test_estimates_need_an_audit_or_a_confidence() -> None:
         hajek([np.nan], [False], 0.5)
     with pytest.raises(ConfigError, match="one probability from 0 to 1"):
         prediction_powered([1.0], [True], 0.5, [1.2])
+
+
+def test_four_audits_in_five_certify_by_the_usual_shares() -> None:
+    assert certifying_audits(0.25, 0.2) == pytest.approx(0.8)
+    assert certifying_audits(0.05, 0.2) == pytest.approx(0.8)
+    assert certifying_audits(1.0, 0.2) == pytest.approx(0.2)  # then every task is audited
+    assert certifying_audits(0.0, 0.2) == certifying_audits(0.05, 0.0) == 1.0
