@@ -41,24 +41,19 @@ class Looks:
         self._rounds = rounds
         self._registry = registry
 
-    def risk(self, target: Risk) -> Risk:
-        """The target, with what the proof of this round's own release may spend of its delta.
+    def risk(self, target: Risk, *, further_on: int | None = None) -> Risk:
+        """The target, with what a proof of this round may spend of its delta.
 
         Args:
             target: With delta for all proofs together.
-        """
-        return _offered(target, self._spent())
-
-    def further_risk(self, target: Risk, num_labels: int) -> Risk:
-        """The same for a further proof, which comes after that of the round's own release.
-
-        Args:
-            target: With delta for all proofs together.
-            num_labels: That both rest on.
+            further_on: Labels of a further proof, which comes after that of the round's own
+                release, on the same ones; None for the round's own.
         """
         spent = self._spent()
-        own = most_spent(num_labels, _offered(target, spent))
-        return _offered(target, spent.after(own / target.delta))
+        if further_on is not None:
+            own = most_spent(further_on, _offered(target, spent))
+            spent = spent.after(own / target.delta)
+        return _offered(target, spent)
 
     def judged(self) -> int:
         """How many rounds have put a student up, this one included."""
@@ -81,7 +76,7 @@ class Looks:
         """
         proofs = [proof for proof in self._tried(release) if proof.created_at > known.created_at]
         before = max(_allowed(proof.n, proof.risk) for proof in (known, *proofs))
-        return _allowed(num_labels, self.further_risk(target, num_labels)) > _WORTH * before
+        return _allowed(num_labels, self.risk(target, further_on=num_labels)) > _WORTH * before
 
     def _tried(self, release: str) -> list[Certificate]:
         """Further proofs of a release that earlier rounds tried, taken or not."""

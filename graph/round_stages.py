@@ -482,11 +482,10 @@ class Stages:
         if name == "incumbent":
             head = self._registry.load(str(state["incumbent"])).head
         outcomes = self._outcomes(name)
-        target = self._options.risk
-        num_labels = len(outcomes.part("calibration"))
+        on = len(outcomes.part("calibration")) if further else None
         return judge(
             outcomes,
-            self._looks.further_risk(target, num_labels) if further else self._looks.risk(target),
+            self._looks.risk(self._options.risk, further_on=on),
             head=head,
             seed=self._options.seed,
         )

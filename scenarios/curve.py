@@ -31,6 +31,7 @@ from journeyman.graph.round_state import RoundOptions
 from journeyman.graph.settings import Settings
 from journeyman.graph.trust import ReleaseTrust, loaders_of
 from journeyman.models import scoring
+from journeyman.models.audit import certifying_audits
 from journeyman.models.errors import ConfigError
 from journeyman.models.types import Risk, RiskKind
 from journeyman.scenarios.assembly import Progress, Staff, staff_for
@@ -44,6 +45,7 @@ from journeyman.scenarios.scenario import Scenario
 from journeyman.scenarios.suite import Suite
 from journeyman.traces.decontaminate import Decontaminator
 from journeyman.traces.registry import Registry
+from journeyman.traces.split import Shares
 from journeyman.traces.store import Store
 
 MACHINE_USD_PER_HOUR = 0.10
@@ -298,11 +300,12 @@ class _Drawing:
             trust.close()
         registry = Registry(store, self._folder)
         active = registry.active(self._agent.name)
-        self._audited = rate_at(
-            registry.num_labels(active.newest if active is not None else None),
-            self._options.audit_rate,
-            self._early_rate,
-        )
+        rate, early = self._options.audit_rate, self._early_rate
+        certifying = certifying_audits(
+            max(rate, early), Shares().calibration
+        )  # as in `ReleaseTrust`
+        newest = active.newest if active is not None else None
+        self._audited = rate_at(registry.num_labels(newest, certifying=certifying), rate, early)
         arms = [] if report is None else [report.arms[name] for name in report.arms]
         return self._point(
             tasks,

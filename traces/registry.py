@@ -322,7 +322,7 @@ class Registry:
         """
         return self._store.read(lambda connection: rows.drift_of(connection, certificate_id))
 
-    def num_labels(self, newest: CertificateEntry | None, *, certifying: float = 1.0) -> int:
+    def num_labels(self, newest: CertificateEntry | None, *, certifying: float) -> int:
         """About how many labels would certify a release now: its certificate's, and audits since.
 
         Args:

@@ -162,14 +162,12 @@ def doubts(log_probs: Floats, tags: Tags) -> Doubts:
 def missed(log_probs: Floats, tags: Tags, label_sets: LabelSets) -> dict[str, float]:
     """By label, the largest probability of a unit that is in no span of the label."""
     probs = np.exp(log_probs.astype(np.float64))
-    by_set = probs[:, 1::2] + probs[:, 2::2]
-    held = (tags - 1) // 2  # -1 outside
-    largest = {}
-    for label in dict.fromkeys(label for labels in label_sets for label in labels):
-        with_it = [i for i, labels in enumerate(label_sets) if label in labels]
-        left = np.where(np.isin(held, with_it), 0.0, by_set[:, with_it].sum(axis=1))
-        largest[label] = _unit_interval(left.max())
-    return largest
+    names = list(dict.fromkeys(label for labels in label_sets for label in labels))
+    has = np.array([[name in labels for name in names] for labels in label_sets])
+    by_label = (probs[:, 1::2] + probs[:, 2::2]) @ has  # (num_units, num_labels)
+    held = np.flatnonzero(tags)
+    by_label[held] *= ~has[(tags[held] - 1) // 2]
+    return {n: _unit_interval(v) for n, v in zip(names, by_label.max(axis=0), strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,8 +186,7 @@ def train_tagger(
             exchanged_share,
         )
         run = _fit(course, learned, rows, held_out_rows, schedule)
-    facts = Facts(course.labels, base, course.base.digest, WINDOW, OVERLAP, course.shared)
-    write_tagger(out, course.module, course.base, facts, _familiarity(learned, start))
+    write_tagger(out, course.module, course.base, course.facts, _familiarity(learned, start))
     tagger = Tagger(weights=out, device=place)
     report = TrainReport(
         seconds=0.0,
@@ -247,7 +246,8 @@ def can_go_on(
         start: The folder.
         base: As `catalog.resolve` takes it.
         labels: What spans may be marked as.
-        shared: Sets of several labels that one stretch may have; it must know them all.
+        shared: Sets of several labels that one stretch may have; it must know them all, since
+            whoever goes on learns no further ones.
 
     Raises:
         WeightsError: The base is missing.
@@ -286,17 +286,17 @@ class _Course:
         shared: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.base = resolve(base)
-        self.labels, self.shared = tuple(labels), shared
+        self.facts = Facts(tuple(labels), base, self.base.digest, WINDOW, OVERLAP, shared)
         self.device = device
         self.num_inexact = 0
         self._tokenizer = load_tokenizer(self.base.path)
         self._prefix, self._suffix = special_ids(self._tokenizer)
         self.module: PreTrainedModel
         if start is None:
-            self.module = new_module(self.base, self._label_sets)
-        elif can_go_on(start, base, labels, shared):
-            facts = read_facts(start)
-            self.labels, self.shared = facts.labels, facts.shared  # in the order of its head's tags
+            self.module = new_module(self.base, self.facts.label_sets)
+        elif can_go_on(start, base, labels):
+            known = read_facts(start)  # in the order of its head's tags
+            self.facts = replace(self.facts, labels=known.labels, shared=known.shared)
             self.module = load_module(start)
         else:
             raise WeightsError(
@@ -308,17 +308,13 @@ class _Course:
         self._pad_id = int(self.module.config.pad_token_id or 0)
         self.module.to(device)
 
-    @property
-    def _label_sets(self) -> bio.LabelSets:
-        return (*((label,) for label in self.labels), *self.shared)
-
     def rows(self, examples: Sequence[TaggedText]) -> list[_Row]:
         """The examples' windows with a tag on the first token of each unit."""
         rows = []
         pieces = tokenize(self._tokenizer, [example.text for example in examples])
         room = WINDOW - len(self._prefix) - len(self._suffix)
         for example, text in zip(examples, pieces, strict=True):
-            aligned = bio.align(example.spans, text.units, self._label_sets)
+            aligned = bio.align(example.spans, text.units, self.facts.label_sets)
             self.num_inexact += aligned.num_inexact
             tags = np.full(len(text.ids), _IGNORED, dtype=np.int64)
             tags[text.first] = aligned.tags

@@ -64,11 +64,12 @@ def test_a_further_proof_is_offered_a_third_of_what_the_first_one_leaves(
     first = looks(store, registry)
     spent = most_spent(265, first.risk(TARGET))
     assert 0.7 * TARGET.delta / 2 < spent < TARGET.delta / 2
-    assert first.further_risk(TARGET, 265).delta == pytest.approx((TARGET.delta - spent) / 3)
+    assert first.risk(TARGET, further_on=265).delta == pytest.approx((TARGET.delta - spent) / 3)
 
 
 def test_too_few_labels_for_any_proof_spend_nothing(store: Store, registry: Registry) -> None:
-    assert looks(store, registry).further_risk(TARGET, 40) == looks(store, registry).risk(TARGET)
+    which = looks(store, registry)
+    assert which.risk(TARGET, further_on=40) == which.risk(TARGET)
 
 
 @pytest.mark.parametrize(

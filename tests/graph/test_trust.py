@@ -458,7 +458,7 @@ async def test_audits_are_a_fair_share_and_on_record_with_their_probability(
     assert detector is not None
     assert (detector.num_audits, detector.num_wrong) == (len(drawn), 0)
     known = newest.certificate.n
-    assert registry.num_labels(newest) == known + len(drawn)
+    assert registry.num_labels(newest, certifying=1.0) == known + len(drawn)
     assert registry.num_labels(newest, certifying=0.5) == known + round(len(drawn) / 2)
 
 
